@@ -1,0 +1,70 @@
+// ferry, by the contract in peers/server.hpp. What a user would write: protocols that answer from
+// data_received(), and turn pause_writing() into pause_reading().
+// Variants: "spin" looks for events for up to 2 ms before it sleeps, "poll" runs on poll(2).
+#include <ferry/ferry.hpp>
+
+#include <chrono>
+#include <csignal>
+#include <exception>
+#include <memory>
+
+#include "server.hpp"
+
+namespace {
+
+class Echo : public ferry::Protocol {
+ public:
+  void connection_made(ferry::Transport& transport) override { transport_ = &transport; }
+  void data_received(ferry::BytesView data) override { transport_->write(data); }
+  void pause_writing() override { transport_->pause_reading(); }
+  void resume_writing() override { transport_->resume_reading(); }
+
+ protected:
+  ferry::Transport* transport_ = nullptr;  // valid until connection_lost() returns
+};
+
+class Split final : public Echo {
+ public:
+  void data_received(ferry::BytesView data) override {
+    for (std::size_t i = 0; i < data.size(); i += bench::message)
+      transport_->write(data.subview(i, bench::message));
+  }
+};
+
+class Sink final : public ferry::Protocol {};  // what comes is not looked at
+
+std::shared_ptr<ferry::StreamProtocol> make_protocol(bench::Mode mode) {
+  switch (mode) {
+    case bench::Mode::echo:
+      return std::make_shared<Echo>();
+    case bench::Mode::split:
+      return std::make_shared<Split>();
+    case bench::Mode::sink:
+      return std::make_shared<Sink>();
+  }
+  return nullptr;
+}
+
+void serve(const bench::Arguments& arguments) {
+  ferry::Loop loop{arguments.variant == "poll" ? ferry::Backend::poll() : ferry::Backend::native()};
+  if (arguments.variant == "spin") loop.set_busy_poll(std::chrono::milliseconds{2});
+  auto listening =
+      loop.create_server([mode = arguments.mode] { return make_protocol(mode); }, "127.0.0.1",
+                         static_cast<int>(arguments.port), {.backlog = bench::backlog});
+  auto server = loop.run_until_complete(std::move(listening));
+  loop.add_signal_handler(SIGTERM, [&loop] { loop.stop(); });
+  bench::ready();
+  loop.run_forever();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const auto arguments = bench::parse(argc, argv, "ferry " FERRY_VERSION, {"spin", "poll"});
+  try {
+    serve(arguments);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "ferry_server: %s\n", error.what());
+    return 1;
+  }
+}

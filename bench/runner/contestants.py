@@ -1,0 +1,61 @@
+"""Who is compared. One entry each; what is not built (its library was not found) takes no part.
+
+To add one: a program that keeps the contract at the top of peers/server.hpp (and one for that of
+peers/prims.hpp), and an entry here. The first contestant is what the others are compared with.
+"""
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+BENCH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+MODES = ("echo", "sink", "split")
+
+
+@dataclass(frozen=True)
+class Contestant:
+    name: str
+    server: tuple = ()  # command; MODE, PORT and the variant are appended
+    prims: tuple = ()  # command; TEST and N are appended
+    variant: str = ""  # of its server
+    modes: tuple = MODES
+    extra: bool = False  # takes part only where it is asked for
+
+    def built(self):
+        command = self.server or self.prims
+        return all(os.path.exists(part) for part in command)
+
+    def version(self):
+        command = list(self.server or self.prims) + ["--version"]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+            return done.stdout.strip()
+        except (OSError, subprocess.SubprocessError):
+            return "unknown version"
+
+
+def all_contestants(build):
+    """Every contestant there could be, with programs in the folder `build`."""
+
+    def program(name):
+        return (os.path.join(build, name),)
+
+    def script(name):
+        return (sys.executable, os.path.join(BENCH, "peers", name))
+
+    epoll, ferry = program("peer_epoll"), program("ferry_server")
+    return [
+        Contestant("epoll", epoll, program("prims_epoll")),
+        Contestant("ferry", ferry, program("ferry_prims")),
+        Contestant("libuv", program("peer_uv"), program("prims_uv")),
+        Contestant("asio", program("peer_asio"), program("prims_asio")),
+        Contestant("libevent", program("peer_event"), program("prims_event")),
+        Contestant("bufferevent", program("peer_bufferevent")),
+        Contestant("asyncio", script("aio.py"), script("prims_aio.py")),
+        # Variants: --extra, or named by --only, or part of a workload.
+        Contestant("epoll-spin", epoll, variant="spin", extra=True),
+        Contestant("epoll-lt", epoll, variant="lt", modes=("echo", "sink"), extra=True),
+        Contestant("epoll-naive", epoll, variant="naive", modes=("split",), extra=True),
+        Contestant("ferry-spin", ferry, variant="spin", extra=True),
+        Contestant("ferry-poll", ferry, variant="poll", extra=True),
+    ]

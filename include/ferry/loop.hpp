@@ -1,0 +1,341 @@
+// The event loop.
+#pragma once
+
+#include <ferry/address.hpp>
+#include <ferry/callback.hpp>
+#include <ferry/error.hpp>
+#include <ferry/export.hpp>
+#include <ferry/future.hpp>
+#include <ferry/handle.hpp>
+#include <ferry/protocols.hpp>
+#include <ferry/server.hpp>
+#include <ferry/socket.hpp>
+#include <ferry/task.hpp>
+#include <ferry/transports.hpp>
+
+#include <chrono>
+#include <csignal>
+#include <functional>
+#include <initializer_list>
+#include <memory>
+#include <optional>
+#include <source_location>
+#include <span>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+
+namespace ferry {
+
+class Loop;
+
+namespace internal {
+class BackendParts;
+struct PolledBatch;
+}  // namespace internal
+
+// The way a loop waits for the system: chosen when the loop is made.
+class FERRY_API Backend {
+ public:
+  static Backend native();  // the best one of this system
+  static Backend epoll();   // Linux; throws NotSupported elsewhere
+  static Backend poll();    // poll(2): the portable reference, on every POSIX system
+  // By name, "native", "epoll" or "poll"; throws std::invalid_argument for another one.
+  static Backend named(std::string_view name);
+
+  Backend(Backend&&) noexcept;
+  Backend& operator=(Backend&&) noexcept;
+  ~Backend();
+  std::string_view name() const noexcept;
+
+ private:
+  friend class Loop;
+  explicit Backend(std::unique_ptr<internal::BackendParts> parts) noexcept;
+  std::unique_ptr<internal::BackendParts> parts_;
+};
+
+// What the exception handler is told. Views and pointers are valid during the call.
+struct ExceptionContext {
+  std::string_view message;
+  Error exception;
+  BaseTransport* transport = nullptr;
+  BaseProtocol* protocol = nullptr;
+  SocketView socket;
+  std::source_location where;  // of a plain callback: where it was scheduled
+};
+using ExceptionHandler = std::function<void(Loop&, const ExceptionContext&)>;
+
+enum class LogLevel { debug, info, warning, error };
+using LogSink = std::function<void(LogLevel, std::string_view)>;
+
+// A transport and the protocol that it calls: what create_connection() gives.
+template <class P = StreamProtocol>
+struct Connection {
+  std::shared_ptr<Transport> transport;
+  std::shared_ptr<P> protocol;
+};
+
+struct ConnectOptions {
+  Family family = Family::none;        // none: any
+  std::string_view local_host = {};    // bind to it first; resolved if it is a name
+  int local_port = 0;
+  Address local_addr = {};             // the same as an address; wins over local_host
+  bool all_errors = false;             // name every address's error, even if they are alike
+};
+struct ServerOptions {
+  Family family = Family::none;              // none: IPv4 and IPv6
+  int backlog = 100;
+  std::optional<bool> reuse_address = {};    // default: on where that is safe (POSIX)
+  bool reuse_port = false;
+  bool keep_alive = false;                   // SO_KEEPALIVE on every connection
+  bool start_serving = true;                 // false: bound, but connections are refused (T-105)
+};
+struct UnixServerOptions {
+  int backlog = 100;
+  bool cleanup_socket = true;  // at close unlink the path, if it is still ours
+  bool start_serving = true;
+};
+
+using StreamProtocolFactory = Function<std::shared_ptr<StreamProtocol>()>;
+
+// Runs callbacks, timers, transports and tasks, in one thread. Everything of it but
+// call_soon_threadsafe() belongs to the thread that runs it (S-005); in debug mode other threads are
+// refused with MisuseError before anything changes (T-199).
+//
+// ~Loop closes everything that is open and calls nobody: no callback, no protocol. Transports, servers,
+// handles and futures may outlive it and do nothing from then on.
+class FERRY_API Loop {
+ public:
+  using Where = std::source_location;
+
+  Loop();  // on Backend::native(); throws OsError
+  explicit Loop(Backend backend);
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+  ~Loop();
+
+  // --- Callbacks and time (A-035, A-036) ---
+
+  // Runs `callback` in the next turn; callbacks run in the order in which they were scheduled.
+  Handle call_soon(Callback callback, Where where = Where::current());
+  // In `delay` (0 or less: the next turn), by a steady clock, never early. An infinite delay never
+  // comes; NaN throws std::invalid_argument (T-188). Equal deadlines keep their order.
+  TimerHandle call_later(Seconds delay, Callback callback, Where where = Where::current());
+  TimerHandle call_at(TimePoint when, Callback callback, Where where = Where::current());
+  // The same as call_soon(), from any thread, also while the loop sleeps: it is woken. The loop must
+  // outlive the call. Throws MisuseError if the loop is closed.
+  ThreadsafeHandle call_soon_threadsafe(Callback callback, Where where = Where::current());
+  // Now, by the loop's clock; read afresh at every call (T-191).
+  TimePoint time() const noexcept;
+
+  // --- Running ---
+
+  // Until stop(). Throws MisuseError inside a running loop or on a closed one (T-194).
+  void run_forever();
+  // Runs until `task` or `future` is done, and returns its result or throws what it threw. If stop()
+  // ends the run first: MisuseError, and the task lives on.
+  template <class T>
+  T run_until_complete(Task<T> task) {
+    return run_until_complete(create_task(std::move(task)));
+  }
+  template <class T>
+  T run_until_complete(Future<T> future) {
+    run_until_done(*future.state_);
+    return future.take_result();
+  }
+  // The current turn is finished, then run_forever() returns; before a run: after one turn (T-193).
+  void stop();
+  bool is_running() const noexcept;
+  // Closes what is open, without a callback; the loop cannot run again. Nothing the second time;
+  // MisuseError while it runs.
+  void close();
+  bool is_closed() const noexcept;
+
+  // One turn in three steps, so that another loop can drive this one: wait for events (at most
+  // `timeout`; default: as long as the loop itself would), take them in, run what is ready.
+  class FERRY_API Events {
+   public:
+    Events() noexcept;
+    Events(Events&&) noexcept;
+    Events& operator=(Events&&) noexcept;
+    ~Events();
+    std::size_t size() const noexcept;
+
+   private:
+    friend class internal::LoopCore;
+    friend class Loop;
+    std::unique_ptr<internal::PolledBatch> batch_;
+  };
+  Events poll_events(std::optional<Seconds> timeout = std::nullopt);
+  void process_events(Events events);
+  void process_ready();
+
+  // Before the loop sleeps it looks for events for this long without sleeping: costs CPU, saves the
+  // time of a wake-up. Zero, the default: off.
+  void set_busy_poll(Seconds duration);
+
+  // --- Futures and tasks ---
+
+  template <class T>
+  Future<T> create_future() {
+    return Future<T>{std::make_shared<internal::FutureStateOf<T>>(control())};
+  }
+  // The loop runs the coroutine from its next turn on. The future is its result; cancelling the future
+  // cancels the coroutine, dropping it does not.
+  template <class T>
+  Future<T> create_task(Task<T> task) {
+    if (!task) throw MisuseError{"create_task: the task is empty: awaited or moved from already"};
+    auto root = std::make_shared<internal::RootTaskOf<T>>(control(),
+                                                          std::exchange(task.frame_, nullptr));
+    start_task(root);
+    return Future<T>{root->future()};
+  }
+  Task<void> sleep(Seconds delay);
+
+  // --- Streams ---
+  //
+  // `factory` returns a shared_ptr to a new protocol: a lambda, or ferry::make<P>. Arguments that are
+  // wrong throw at the call; what the system refuses is thrown where the task is awaited (C-22).
+
+  // Connects by TCP: a numeric host without a look-up, a name through the resolver's own threads; all
+  // addresses are tried in the resolver's order. A port may be a number or a service name.
+  template <class Factory>
+  auto create_connection(Factory factory, std::string_view host, Port port,
+                         ConnectOptions options = {}) {
+    return typed<Factory>(
+        connect_tcp(erased(std::move(factory)), host, port, options));
+  }
+  // Takes over a connected stream socket (S-092). If it is no such thing: std::invalid_argument at the
+  // call, and the socket stays the caller's (T-123).
+  template <class Factory>
+  auto create_connection(Factory factory, Socket&& sock) {
+    return typed<Factory>(connect_socket(erased(std::move(factory)), std::move(sock)));
+  }
+  template <class Factory>
+  auto create_unix_connection(Factory factory, std::string_view path) {
+    return typed<Factory>(connect_unix(erased(std::move(factory)), path));
+  }
+  // As the server's side of a connection that was accepted elsewhere.
+  template <class Factory>
+  auto connect_accepted_socket(Factory factory, Socket&& sock) {
+    return typed<Factory>(connect_socket(erased(std::move(factory)), std::move(sock)));
+  }
+
+  // Listens by TCP. The factory is called once for every connection (S-087). An empty host means every
+  // interface; several addresses of port 0 share one port (T-109).
+  template <class Factory>
+  Task<std::shared_ptr<Server>> create_server(Factory factory, std::string_view host, Port port,
+                                              ServerOptions options = {}) {
+    return listen_tcp(erased(std::move(factory)), std::span{&host, 1}, port, options);
+  }
+  template <class Factory>
+  Task<std::shared_ptr<Server>> create_server(Factory factory,
+                                              std::initializer_list<std::string_view> hosts,
+                                              Port port, ServerOptions options = {}) {
+    return listen_tcp(erased(std::move(factory)), std::span{hosts.begin(), hosts.size()}, port,
+                      options);
+  }
+  // Serves on a bound stream socket that the caller made.
+  template <class Factory>
+  Task<std::shared_ptr<Server>> create_server(Factory factory, Socket&& sock,
+                                              ServerOptions options = {}) {
+    return listen_socket(erased(std::move(factory)), std::move(sock), options);
+  }
+  // A stale socket file at `path` is removed, a live server's is not (T-113).
+  template <class Factory>
+  Task<std::shared_ptr<Server>> create_unix_server(Factory factory, std::string_view path,
+                                                   UnixServerOptions options = {}) {
+    return listen_unix(erased(std::move(factory)), path, options);
+  }
+
+  // --- Handles of one's own (A-033) ---
+
+  // Calls `callback` whenever `handle` can be read or written; one of each kind per handle, a second
+  // one replaces the first. Throws OsError if the system cannot watch it (a regular file), MisuseError
+  // for a handle that a transport owns.
+  void add_reader(NativeHandle handle, Callback callback, Where where = Where::current());
+  void add_writer(NativeHandle handle, Callback callback, Where where = Where::current());
+  // Whether there was one.
+  bool remove_reader(NativeHandle handle);
+  bool remove_writer(NativeHandle handle);
+
+  // --- Signals (A-034) ---
+
+  // Calls `callback` in the loop's thread after `signal` came. One loop per signal: MisuseError if
+  // another one has it. Throws std::invalid_argument for what cannot be caught.
+  void add_signal_handler(int signal, Callback callback, Where where = Where::current());
+  // Puts the former disposition back. Whether there was a handler.
+  bool remove_signal_handler(int signal);
+
+  // --- Errors, logs, debugging ---
+
+  // Empty: back to the default, which logs.
+  void set_exception_handler(ExceptionHandler handler);
+  ExceptionHandler get_exception_handler() const;
+  // Never throws: a handler that throws is reported itself (T-011).
+  void call_exception_handler(const ExceptionContext& context) noexcept;
+  void default_exception_handler(const ExceptionContext& context);
+  // Where log lines go; empty: standard error.
+  void set_log_sink(LogSink sink);
+  void log(LogLevel level, std::string_view text) noexcept;
+
+  // Debug mode: callbacks slower than slow_callback_duration are logged with the place where
+  // they were scheduled, calls from a wrong thread are refused, close() names what was left open.
+  // On from the start if the environment has FERRY_DEBUG set to something but 0.
+  void set_debug(bool on);
+  bool get_debug() const noexcept;
+  void set_slow_callback_duration(Seconds duration);  // 100 ms
+
+  std::string_view backend() const noexcept;
+
+ private:
+  friend class internal::LoopCore;
+  using Erased = Connection<StreamProtocol>;
+
+  template <class Factory>
+  using ProtocolOf =
+      typename std::invoke_result_t<std::decay_t<Factory>&>::element_type;
+
+  template <class Factory>
+  static StreamProtocolFactory erased(Factory factory) {
+    static_assert(std::is_base_of_v<StreamProtocol, ProtocolOf<Factory>>,
+                  "the factory returns a shared_ptr to a Protocol or a BufferedProtocol");
+    return StreamProtocolFactory{std::move(factory)};
+  }
+  template <class Factory>
+  static Task<Connection<ProtocolOf<Factory>>> typed(Task<Erased> task) {
+    return typed_as<ProtocolOf<Factory>>(std::move(task));
+  }
+  template <class P>
+  static Task<Connection<P>> typed_as(Task<Erased> task) {
+    Erased made = co_await std::move(task);
+    Connection<P> result;
+    result.transport = std::move(made.transport);
+    result.protocol = std::static_pointer_cast<P>(std::move(made.protocol));
+    co_return result;
+  }
+
+  Task<Erased> connect_tcp(StreamProtocolFactory factory, std::string_view host, Port port,
+                           const ConnectOptions& options);
+  Task<Erased> connect_socket(StreamProtocolFactory factory, Socket&& sock);
+  Task<Erased> connect_unix(StreamProtocolFactory factory, std::string_view path);
+  Task<std::shared_ptr<Server>> listen_tcp(StreamProtocolFactory factory,
+                                           std::span<const std::string_view> hosts, Port port,
+                                           const ServerOptions& options);
+  Task<std::shared_ptr<Server>> listen_socket(StreamProtocolFactory factory, Socket&& sock,
+                                              const ServerOptions& options);
+  Task<std::shared_ptr<Server>> listen_unix(StreamProtocolFactory factory, std::string_view path,
+                                            const UnixServerOptions& options);
+  void run_until_done(internal::FutureState& future);
+  void start_task(std::shared_ptr<internal::RootTask> task);
+  internal::ControlRef control() const noexcept;
+
+  std::unique_ptr<internal::LoopCore> core_;
+};
+
+static_assert(std::is_trivially_destructible_v<ConnectOptions>);
+static_assert(std::is_trivially_destructible_v<ServerOptions>);
+static_assert(std::is_trivially_destructible_v<UnixServerOptions>);
+
+}  // namespace ferry

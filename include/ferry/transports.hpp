@@ -1,0 +1,142 @@
+// One half of the contract: what a protocol may ask of its transport.
+//
+// Transports are made by the loop (create_connection(), create_server() …), never by the user (S-002),
+// and belong to the loop's thread (S-005). A `Transport&` that a callback is given stays valid until
+// connection_lost() has returned (S-060); the shared_ptr that create_connection() returns for as long
+// as it is kept. On a lost transport every method is a harmless no-op, is_closing() is true, and the
+// extra infos stay readable.
+//
+// These are interfaces: users may write transports of their own (S-054).
+#pragma once
+
+#include <ferry/bytes.hpp>
+#include <ferry/export.hpp>
+#include <ferry/handle.hpp>
+#include <ferry/info.hpp>
+
+#include <any>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ferry {
+
+class BaseProtocol;
+
+class FERRY_API BaseTransport {
+ public:
+  BaseTransport() = default;
+  BaseTransport(const BaseTransport&) = delete;
+  BaseTransport& operator=(const BaseTransport&) = delete;
+  virtual ~BaseTransport();
+
+  // Closes: reading stops at once (S-008), what was written is still sent, then connection_lost(none)
+  // follows, in a later turn (S-007, S-009). Doing it again changes nothing.
+  virtual void close() = 0;
+  // True from close(), abort() or a fatal error on.
+  virtual bool is_closing() const noexcept = 0;
+
+  // The protocol that is called from now on; connection_made() is not called for it. One of
+  // another kind than the transport calls is a std::invalid_argument.
+  virtual void set_protocol(std::shared_ptr<BaseProtocol> protocol) = 0;
+  // Null once connection_lost() has returned.
+  virtual std::shared_ptr<BaseProtocol> get_protocol() const = 0;
+
+  // get_extra_info(ferry::peername): the value, or `fallback` if the transport has none (S-010).
+  template <class T>
+  T get_extra_info(const InfoKey<T>& key, T fallback = {}) const {
+    const std::any value = extra_info(key.name);
+    const T* typed = std::any_cast<T>(&value);
+    return typed != nullptr ? *typed : fallback;
+  }
+  // The same by the key's name, for keys that are known at run time only.
+  std::any get_extra_info(std::string_view name, std::any fallback = {}) const {
+    std::any value = extra_info(name);
+    return value.has_value() ? value : fallback;
+  }
+  // What it is and what it is doing, for logs: "tcp fd=7 127.0.0.1:80 open read=on write=0".
+  virtual std::string describe() const = 0;
+
+ protected:
+  // Empty: unknown here.
+  virtual std::any extra_info(std::string_view name) const = 0;
+};
+
+class FERRY_API ReadTransport : public virtual BaseTransport {
+ public:
+  // Not paused, not closing, and the peer has not ended (A-003, C-16).
+  virtual bool is_reading() const noexcept = 0;
+  // No data_received() and no eof_received() until resume_reading(), even if data is there (S-022).
+  // May be called at any time, in any order, any number of times.
+  virtual void pause_reading() = 0;
+  virtual void resume_reading() = 0;
+};
+
+// What get_write_buffer_limits() gives: in asyncio's order (S-029).
+struct WriteBufferLimits {
+  std::size_t low = 0;
+  std::size_t high = 0;
+  friend bool operator==(const WriteBufferLimits&, const WriteBufferLimits&) = default;
+};
+// What set_write_buffer_limits() takes: both may be left out.
+struct WriteBufferMarks {
+  std::optional<std::int64_t> high;
+  std::optional<std::int64_t> low;
+};
+
+class FERRY_API WriteTransport : public virtual BaseTransport {
+ public:
+  // Closes at once: what is buffered is lost, connection_lost(none) follows in a later turn
+  // (S-025, S-026). Also ends a close() that waits for the flush.
+  virtual void abort() = 0;
+
+  // Sends `data`; never blocks (S-038). What the system does not take at once is buffered: the
+  // caller's memory is free for use as soon as write() has returned. Inside a callback of the loop
+  // the bytes of several writes are gathered and sent when the callback returns.
+  // If the buffer grows over the high mark, pause_writing() is called from in here (S-078).
+  // After close(), abort() or a loss the bytes are dropped; after write_eof() it throws MisuseError.
+  // It never throws for what the network does: that comes as connection_lost(error).
+  virtual void write(BytesView data) = 0;
+  // The same as a write() of each (S-039, C-13): takes any range of what a BytesView is made from.
+  template <class Range>
+  void writelines(const Range& chunks) {
+    std::vector<BytesView> views;
+    for (const auto& chunk : chunks) views.emplace_back(chunk);
+    write_gathered(views);
+  }
+  void writelines(std::span<const BytesView> chunks) { write_gathered(chunks); }
+  // Ends the writing side once everything is flushed; data may still be received (S-040). Doing it
+  // again, or after close(), changes nothing. Throws NotSupported if !can_write_eof() (S-041).
+  virtual void write_eof() = 0;
+  virtual bool can_write_eof() const noexcept = 0;
+
+  // Bytes written and not yet taken by the system; exact, O(1) (S-028). May try to send first.
+  virtual std::size_t get_write_buffer_size() = 0;
+  virtual WriteBufferLimits get_write_buffer_limits() const noexcept = 0;
+  // When pause_writing() (size > high) and resume_writing() (size <= low) are called (S-030, S-081).
+  // Without low: high / 4; without high: 4 * low; without both: the defaults. Takes effect at once.
+  // Throws std::invalid_argument, and keeps the old marks, if low > high or one is negative.
+  // A mark of zero is rarely wise: sending and computing then overlap less (S-037).
+  virtual void set_write_buffer_limits(WriteBufferMarks marks = {}) = 0;
+
+ protected:
+  virtual void write_gathered(std::span<const BytesView> chunks) = 0;
+};
+
+// A stream in both directions: TCP, Unix sockets.
+class FERRY_API Transport : public ReadTransport, public WriteTransport {
+ public:
+  // How long close() may wait for a peer that does not read, from close() on; then the connection is
+  // lost with std::errc::timed_out. Off by default: it then waits as long as the peer does (T-043).
+  virtual void set_flush_timeout(std::optional<Seconds> timeout) = 0;
+  // As abort(), but the peer sees a reset (RST) instead of an end, where the network has one (T-058).
+  // Refused (false, nothing changed) once write_eof() or close() has begun an orderly end.
+  virtual bool abort_with_reset() = 0;
+};
+
+}  // namespace ferry

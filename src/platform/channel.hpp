@@ -1,0 +1,57 @@
+// The seam under a stream: one endpoint's bytes in and out.
+#pragma once
+
+#include <ferry/address.hpp>
+#include <ferry/bytes.hpp>
+#include <ferry/error.hpp>
+#include <ferry/socket.hpp>
+
+#include <cstddef>
+#include <span>
+
+namespace ferry::internal {
+
+// Completion-shaped: over readiness the call is made when the handle is ready, over completion it is
+// already in flight; the owner cannot tell which.
+class Channel {
+ public:
+  class Owner {
+   public:
+    // Where the next bytes go; empty: do not read now. Stays put until they have come.
+    virtual std::span<std::byte> read_buffer() = 0;
+    virtual void bytes_read(std::size_t count) = 0;  // 0: the end of the stream
+    // What to send next: fills `views`, returns how many; they stay put until they have left.
+    virtual std::size_t pending(std::span<BytesView> views) = 0;
+    virtual void bytes_written(std::size_t count) = 0;
+    virtual void finished() = 0;  // what finish() asked for is done
+    virtual void failed(const Error& error) = 0;
+    virtual void closed() = 0;  // the system has let go of every buffer
+
+   protected:
+    ~Owner() = default;
+  };
+
+  virtual ~Channel() = default;
+  // Whom to tell; before anything else.
+  virtual void set_owner(Owner& owner) = 0;
+  // Begins to live; reading only after set_reading(true). An error: nothing has begun.
+  virtual Error open() = 0;
+  virtual void set_reading(bool on) = 0;
+  // Sends at once what the system takes, from the caller's memory; what went. A failure is told by
+  // Owner::failed(), from inside this call. Answers 0 while it waits to be able to send.
+  virtual std::size_t try_write(std::span<const BytesView> views) = 0;
+  // Whether a try_write() has a chance now.
+  virtual bool can_try() const noexcept = 0;
+  // The owner has pending() bytes: send them as the system takes them.
+  virtual void start_writing() = 0;
+  // Ends the writing side. What fails here shows in reading or writing, not here (T-050).
+  virtual void shut_write() noexcept = 0;
+  // Ends in an orderly way, then Owner::finished().
+  virtual void finish() = 0;
+  // Lets go of everything, then Owner::closed(): at once, or when the system has.
+  virtual void close(bool reset) noexcept = 0;
+
+  virtual SocketView socket() const noexcept = 0;
+};
+
+}  // namespace ferry::internal

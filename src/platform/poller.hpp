@@ -1,0 +1,39 @@
+// The poller port: where a loop waits for the world.
+#pragma once
+
+#include <ferry/error.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace ferry::internal {
+
+// What a poller gives back of a registration: an index and a generation (see io.hpp), never a pointer,
+// so that a report for somebody who has gone meanwhile can be told and dropped.
+using Token = std::uint64_t;
+
+// What a report says. `hint` comes with anything but plain readiness (the peer's end, a hang-up, an
+// error, urgent data): then a short read does not mean that nothing is left to read.
+enum Ready : std::uint32_t { ready_read = 1, ready_write = 2, ready_hint = 4 };
+
+struct Event {
+  Token token = 0;
+  std::uint32_t ready = 0;
+};
+
+// Contract
+// - poll() waits until something is ready, wake() was called, or `timeout` has passed (none: for
+//   ever); it never returns early by more than the clock's resolution, but may return with no event.
+//   It appends to `out`; an interrupting signal ends the wait early with no event.
+// - wake() may be called from any thread and from a signal handler; a wake() before poll() makes that
+//   poll() return at once. Several of them count as one.
+class Poller {
+ public:
+  virtual ~Poller() = default;
+  virtual Error poll(std::optional<std::chrono::nanoseconds> timeout, std::vector<Event>& out) = 0;
+  virtual void wake() noexcept = 0;
+};
+
+}  // namespace ferry::internal

@@ -1,0 +1,118 @@
+#include "platform/posix/sockaddr.hpp"
+
+#include "values/ip_text.hpp"
+
+#include <arpa/inet.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/un.h>
+
+#include <cerrno>
+#include <charconv>
+#include <cstddef>
+#include <cstring>
+
+namespace ferry::internal {
+namespace {
+
+constexpr std::size_t path_offset = offsetof(sockaddr_un, sun_path);
+
+bool parse_scope(std::string_view text, std::uint32_t& scope_id) noexcept {
+  if (text.empty() || text.size() >= IF_NAMESIZE) return false;
+  const char* end = text.data() + text.size();
+  if (std::from_chars(text.data(), end, scope_id).ptr == end) return true;
+  char name[IF_NAMESIZE] = {};
+  std::memcpy(name, text.data(), text.size());
+  scope_id = ::if_nametoindex(name);
+  return scope_id != 0;
+}
+
+Address from_unix(const sockaddr_un& from, socklen_t length) noexcept {
+  if (length <= path_offset) return Address::unix_path({});  // unnamed
+  std::string_view path{from.sun_path, length - path_offset};
+  if (path[0] != '\0') path = path.substr(0, path.find('\0'));
+  return Address::unix_path(path);
+}
+
+}  // namespace
+
+bool parse_ip(std::string_view text, IpParts& parts) noexcept {
+  char buffer[INET6_ADDRSTRLEN] = {};
+  const std::size_t percent = text.find('%');
+  const std::string_view ip = text.substr(0, percent);
+  if (ip.empty() || ip.size() >= sizeof buffer || ip.find('\0') != ip.npos) return false;
+  std::memcpy(buffer, ip.data(), ip.size());
+  if (percent == text.npos && ::inet_pton(AF_INET, buffer, parts.bytes) == 1) {
+    parts.family = Family::ipv4;
+    return true;
+  }
+  if (::inet_pton(AF_INET6, buffer, parts.bytes) != 1) return false;
+  parts.family = Family::ipv6;
+  return percent == text.npos || parse_scope(text.substr(percent + 1), parts.scope_id);
+}
+
+std::string ip_to_text(std::string_view bytes) {
+  char buffer[INET6_ADDRSTRLEN] = {};
+  ::inet_ntop(bytes.size() == 4 ? AF_INET : AF_INET6, bytes.data(), buffer, sizeof buffer);
+  return buffer;
+}
+
+SocketAddress::SocketAddress(const Address& address) noexcept {
+  if (address.family() == Family::ipv4) {
+    auto& to = reinterpret_cast<sockaddr_in&>(storage);
+    to.sin_family = AF_INET;
+    to.sin_port = htons(address.port());
+    std::memcpy(&to.sin_addr, address.ip_bytes().data(), 4);
+    length = sizeof to;
+  } else if (address.family() == Family::ipv6) {
+    auto& to = reinterpret_cast<sockaddr_in6&>(storage);
+    to.sin6_family = AF_INET6;
+    to.sin6_port = htons(address.port());
+    to.sin6_flowinfo = address.flowinfo();
+    to.sin6_scope_id = address.scope_id();
+    std::memcpy(&to.sin6_addr, address.ip_bytes().data(), 16);
+    length = sizeof to;
+  } else {
+    auto& to = reinterpret_cast<sockaddr_un&>(storage);
+    const std::string_view path = address.path();
+    to.sun_family = AF_UNIX;
+    if (!path.empty()) std::memcpy(to.sun_path, path.data(), path.size());
+    const bool named = !path.empty() && path[0] != '\0';  // abstract names count every byte
+    length = static_cast<socklen_t>(path_offset + path.size() + (named ? 1 : 0));
+  }
+}
+
+Address SocketAddress::address() const noexcept {
+  if (length < sizeof(sa_family_t)) return {};
+  if (storage.ss_family == AF_INET) {
+    const auto& from = reinterpret_cast<const sockaddr_in&>(storage);
+    return Address::from_ip(Family::ipv4, {reinterpret_cast<const char*>(&from.sin_addr), 4},
+                            ntohs(from.sin_port));
+  }
+  if (storage.ss_family == AF_INET6) {
+    const auto& from = reinterpret_cast<const sockaddr_in6&>(storage);
+    return Address::from_ip(Family::ipv6, {reinterpret_cast<const char*>(&from.sin6_addr), 16},
+                            ntohs(from.sin6_port), from.sin6_scope_id, from.sin6_flowinfo);
+  }
+  if (storage.ss_family == AF_UNIX) {
+    return from_unix(reinterpret_cast<const sockaddr_un&>(storage), length);
+  }
+  return {};
+}
+
+Error os_error(int number, std::string_view context) {
+  return Error{std::error_code{number, std::system_category()}, context};
+}
+Error last_error(std::string_view context) { return os_error(errno, context); }
+
+int system_family(Family family) noexcept {
+  switch (family) {
+    case Family::ipv4: return AF_INET;
+    case Family::ipv6: return AF_INET6;
+    case Family::unix_socket: return AF_UNIX;
+    case Family::none: break;
+  }
+  return AF_UNSPEC;
+}
+
+}  // namespace ferry::internal

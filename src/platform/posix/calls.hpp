@@ -1,0 +1,143 @@
+// Every system call of the POSIX platform, in one table.
+//
+// In the library each is the call itself. In the tests' build (FERRY_TEST_HOOKS) a Hook sees every call
+// first: it can count them, make one fail with an errno, or shorten what is moved.
+#pragma once
+
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <utility>
+
+namespace ferry::internal::calls {
+
+enum class Call : unsigned char {
+  socket, bind, listen, accept, connect, recv, send, sendmsg, shutdown, close, getsockname,
+  getpeername, setsockopt, getsockopt, fcntl, socketpair, epoll_create, epoll_ctl, epoll_wait,
+  eventfd, poll, pipe, read, write, unlink, stat, getaddrinfo, sigaction,
+  count,
+};
+
+#ifdef FERRY_TEST_HOOKS
+class Hook {
+ public:
+  virtual ~Hook() = default;
+  // An errno to fail with instead of making the call; 0: make it. May lower `size`, the number of
+  // bytes to move. getaddrinfo: `handle` is -1, and the number is its own EAI_ code.
+  virtual int before(Call call, int handle, std::size_t& size) = 0;
+};
+// Null: none. Set while no other thread makes calls.
+extern Hook* hook;
+
+template <class Real>
+auto through(Call call, int handle, std::size_t size, Real real) -> decltype(real(size)) {
+  if (hook != nullptr) {
+    if (const int error = hook->before(call, handle, size); error != 0) {
+      errno = error;
+      return -1;
+    }
+  }
+  return real(size);
+}
+#else
+template <class Real>
+inline auto through(Call, int, std::size_t size, Real real) -> decltype(real(size)) {
+  return real(size);
+}
+#endif
+
+inline int socket(int family, int type, int protocol) {
+  return through(Call::socket, -1, 0,
+                 [&](std::size_t) { return ::socket(family, type, protocol); });
+}
+inline int bind(int fd, const sockaddr* address, socklen_t length) {
+  return through(Call::bind, fd, 0, [&](std::size_t) { return ::bind(fd, address, length); });
+}
+inline int listen(int fd, int backlog) {
+  return through(Call::listen, fd, 0, [&](std::size_t) { return ::listen(fd, backlog); });
+}
+inline int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
+  return through(Call::accept, fd, 0,
+                 [&](std::size_t) { return ::accept4(fd, address, length, flags); });
+}
+inline int connect(int fd, const sockaddr* address, socklen_t length) {
+  return through(Call::connect, fd, 0,
+                 [&](std::size_t) { return ::connect(fd, address, length); });
+}
+inline ssize_t recv(int fd, void* into, std::size_t size, int flags) {
+  return through(Call::recv, fd, size,
+                 [&](std::size_t n) { return ::recv(fd, into, n, flags); });
+}
+inline ssize_t send(int fd, const void* from, std::size_t size, int flags) {
+  return through(Call::send, fd, size,
+                 [&](std::size_t n) { return ::send(fd, from, n, flags); });
+}
+// `parts` may be changed by the call.
+ssize_t sendmsg(int fd, iovec* parts, std::size_t count, int flags);
+inline int shutdown(int fd, int how) {
+  return through(Call::shutdown, fd, 0, [&](std::size_t) { return ::shutdown(fd, how); });
+}
+inline int close(int fd) {
+  return through(Call::close, fd, 0, [&](std::size_t) { return ::close(fd); });
+}
+inline int getsockname(int fd, sockaddr* address, socklen_t* length) {
+  return through(Call::getsockname, fd, 0,
+                 [&](std::size_t) { return ::getsockname(fd, address, length); });
+}
+inline int getpeername(int fd, sockaddr* address, socklen_t* length) {
+  return through(Call::getpeername, fd, 0,
+                 [&](std::size_t) { return ::getpeername(fd, address, length); });
+}
+inline int setsockopt(int fd, int level, int option, const void* value, socklen_t length) {
+  return through(Call::setsockopt, fd, 0, [&](std::size_t) {
+    return ::setsockopt(fd, level, option, value, length);
+  });
+}
+inline int getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
+  return through(Call::getsockopt, fd, 0, [&](std::size_t) {
+    return ::getsockopt(fd, level, option, value, length);
+  });
+}
+inline int fcntl(int fd, int command, int argument) {
+  return through(Call::fcntl, fd, 0,
+                 [&](std::size_t) { return ::fcntl(fd, command, argument); });
+}
+inline int socketpair(int family, int type, int protocol, int* pair) {
+  return through(Call::socketpair, -1, 0,
+                 [&](std::size_t) { return ::socketpair(family, type, protocol, pair); });
+}
+inline int poll(pollfd* set, nfds_t count, int timeout) {
+  return through(Call::poll, -1, 0, [&](std::size_t) { return ::poll(set, count, timeout); });
+}
+inline int pipe2(int* pair, int flags) {
+  return through(Call::pipe, -1, 0, [&](std::size_t) { return ::pipe2(pair, flags); });
+}
+inline ssize_t read(int fd, void* into, std::size_t size) {
+  return through(Call::read, fd, size, [&](std::size_t n) { return ::read(fd, into, n); });
+}
+inline ssize_t write(int fd, const void* from, std::size_t size) {
+  return through(Call::write, fd, size, [&](std::size_t n) { return ::write(fd, from, n); });
+}
+inline int unlink(const char* path) {
+  return through(Call::unlink, -1, 0, [&](std::size_t) { return ::unlink(path); });
+}
+inline int stat(const char* path, struct stat* facts) {
+  return through(Call::stat, -1, 0, [&](std::size_t) { return ::lstat(path, facts); });
+}
+inline int sigaction(int number, const struct sigaction* now, struct sigaction* before) {
+  return through(Call::sigaction, -1, 0,
+                 [&](std::size_t) { return ::sigaction(number, now, before); });
+}
+// Answers an EAI_ code, as the call does.
+int getaddrinfo(const char* host, const char* service, const addrinfo* hints, addrinfo** out);
+
+}  // namespace ferry::internal::calls

@@ -1,0 +1,182 @@
+#include "platform/posix/fd_channel.hpp"
+
+#include "platform/posix/calls.hpp"
+#include "platform/posix/sockaddr.hpp"
+
+#include <array>
+#include <cerrno>
+
+namespace ferry::internal {
+namespace {
+
+// One connection's share of a turn (A-008, T-040); then others have theirs.
+constexpr std::size_t read_share = 256 * 1024;
+constexpr std::size_t write_share = 1024 * 1024;
+constexpr std::size_t max_parts = 64;
+
+struct Moved {
+  std::size_t count = 0;
+  int error = 0;
+};
+
+Moved send_views(int fd, std::span<const BytesView> views) {
+  for (;;) {
+    ssize_t sent;
+    if (views.size() == 1) {
+      sent = calls::send(fd, views[0].data(), views[0].size(), MSG_NOSIGNAL);
+    } else {
+      std::array<iovec, max_parts> parts;
+      const std::size_t count = std::min(views.size(), max_parts);
+      for (std::size_t i = 0; i < count; ++i) {
+        parts[i] = {const_cast<std::byte*>(views[i].data()), views[i].size()};
+      }
+      sent = calls::sendmsg(fd, parts.data(), count, MSG_NOSIGNAL);
+    }
+    if (sent >= 0) return {static_cast<std::size_t>(sent), 0};
+    // EPROTOTYPE: macOS, while the peer is closing; the next call tells the real error (T-044).
+    if (errno != EINTR && errno != EPROTOTYPE) return {0, errno};
+  }
+}
+
+std::size_t total(std::span<const BytesView> views) noexcept {
+  std::size_t sum = 0;
+  for (const BytesView& view : views) sum += view.size();
+  return sum;
+}
+
+bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
+
+}  // namespace
+
+Error FdChannel::open() {
+  // By edges once and for all; by level only what is waited for.
+  const std::uint32_t interest = io_.edge_triggered() ? want_read | want_write : want_none;
+  return io_.watch(fd_, interest, Trigger::edge, *this, ticket_);
+}
+
+void FdChannel::update_interest() {
+  if (io_.edge_triggered() || !ticket_) return;
+  io_.rewatch(ticket_, (reading_ ? want_read : 0u) | (writing_ ? want_write : 0u));
+}
+
+void FdChannel::set_reading(bool on) {
+  if (reading_ == on || fd_ == invalid_handle) return;
+  reading_ = on;
+  if (io_.edge_triggered()) {
+    if (on && readable_) io_.again(ticket_, ready_read);  // its edge has passed
+  } else {
+    update_interest();
+  }
+}
+
+void FdChannel::handle_ready(std::uint32_t ready) {
+  if ((ready & ready_hint) != 0) hint_ = true;
+  if ((ready & ready_read) != 0) readable_ = true;
+  if ((ready & ready_write) != 0) writable_ = true;
+  if (readable_ && reading_) read_some();
+  if (writable_ && writing_) write_some();
+}
+
+void FdChannel::read_some() {
+  std::size_t share = read_share;
+  while (reading_ && readable_) {
+    if (!read_once(share)) return;
+  }
+  // By level the selector reports again what is left.
+  if (!io_.edge_triggered()) readable_ = false;
+}
+
+// False: nothing more in this turn.
+bool FdChannel::read_once(std::size_t& share) {
+  const std::span<std::byte> into = owner_->read_buffer();
+  if (into.empty() || fd_ == invalid_handle || !reading_) return false;
+  ssize_t count;
+  do {
+    count = calls::recv(static_cast<int>(fd_), into.data(), into.size(), 0);
+  } while (count < 0 && errno == EINTR);
+  if (count < 0) {
+    readable_ = false;
+    if (!would_block(errno)) owner_->failed(last_error("receive"));
+    return false;
+  }
+  const auto size = static_cast<std::size_t>(count);
+  if (size < into.size() && !hint_) readable_ = false;
+  owner_->bytes_read(size);
+  if (size == 0 || fd_ == invalid_handle) return false;
+  share -= std::min(share, size);
+  if (share > 0) return true;
+  if (readable_ && reading_ && io_.edge_triggered()) io_.again(ticket_, ready_read);
+  if (!io_.edge_triggered()) readable_ = false;
+  return false;
+}
+
+std::size_t FdChannel::try_write(std::span<const BytesView> views) {
+  if (!can_try() || fd_ == invalid_handle) return 0;
+  const Moved sent = send_views(static_cast<int>(fd_), views);
+  if (sent.error != 0) {
+    if (would_block(sent.error) || sent.error == ENOBUFS) {
+      writable_ = false;
+      if (sent.error == ENOBUFS) io_.again_later(ticket_, ready_write);
+    } else {
+      owner_->failed(os_error(sent.error, "send"));
+    }
+    return 0;
+  }
+  if (sent.count < total(views) && views.size() <= max_parts) writable_ = false;
+  return sent.count;
+}
+
+void FdChannel::start_writing() {
+  if (writing_ || fd_ == invalid_handle) return;
+  writing_ = true;
+  if (!io_.edge_triggered()) return update_interest();
+  if (writable_) io_.again(ticket_, ready_write);
+}
+
+void FdChannel::write_some() {
+  std::size_t share = write_share;
+  std::array<BytesView, max_parts> views;
+  while (writing_ && writable_) {
+    const std::size_t count = owner_->pending(views);
+    if (count == 0) {
+      writing_ = false;
+      return update_interest();
+    }
+    const std::span<const BytesView> parts{views.data(), count};
+    const std::size_t wanted = total(parts);
+    const Moved sent = send_views(static_cast<int>(fd_), parts);
+    if (sent.error != 0) {
+      writable_ = false;
+      if (sent.error == ENOBUFS) return io_.again_later(ticket_, ready_write);
+      if (!would_block(sent.error)) owner_->failed(os_error(sent.error, "send"));
+      return;
+    }
+    if (sent.count < wanted) writable_ = false;
+    owner_->bytes_written(sent.count);
+    share -= std::min(share, sent.count);
+    if (share == 0 && writing_ && writable_) return io_.again(ticket_, ready_write);
+  }
+}
+
+void FdChannel::shut_write() noexcept {
+  if (fd_ != invalid_handle) calls::shutdown(static_cast<int>(fd_), SHUT_WR);
+}
+
+void FdChannel::close(bool reset) noexcept {
+  if (fd_ == invalid_handle) return;
+  if (reset) {
+    const linger at_once{1, 0};
+    calls::setsockopt(static_cast<int>(fd_), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+  }
+  let_go();
+  owner_->closed();
+}
+
+void FdChannel::let_go() noexcept {
+  reading_ = writing_ = false;
+  if (fd_ == invalid_handle) return;
+  io_.unwatch(ticket_, true);
+  calls::close(static_cast<int>(std::exchange(fd_, invalid_handle)));
+}
+
+}  // namespace ferry::internal

@@ -1,0 +1,47 @@
+// A stream socket as a channel, over readiness.
+#pragma once
+
+#include "platform/channel.hpp"
+#include "platform/io.hpp"
+
+#include <ferry/socket.hpp>
+
+namespace ferry::internal {
+
+class FdChannel final : public Channel, private IoHandler {
+ public:
+  FdChannel(IoContext& io, Socket socket) noexcept : io_{io}, fd_{socket.detach()} {}
+  ~FdChannel() { let_go(); }
+
+  void set_owner(Owner& owner) override { owner_ = &owner; }
+  Error open() override;
+  void set_reading(bool on) override;
+  std::size_t try_write(std::span<const BytesView> views) override;
+  bool can_try() const noexcept override { return writable_ && !writing_; }
+  void start_writing() override;
+  void shut_write() noexcept override;
+  void finish() override { owner_->finished(); }
+  void close(bool reset) noexcept override;
+  SocketView socket() const noexcept override { return SocketView{fd_}; }
+
+ private:
+  void handle_ready(std::uint32_t ready) override;
+  void read_some();
+  bool read_once(std::size_t& share);
+  void write_some();
+  void update_interest();
+  void let_go() noexcept;
+
+  IoContext& io_;
+  Owner* owner_ = nullptr;
+  NativeHandle fd_;
+  Ticket ticket_;
+  // What is known of the socket: kept over turns, because a report may be an edge.
+  bool readable_ = false;
+  bool writable_ = true;  // until a call says otherwise
+  bool hint_ = false;     // the end is near: only 0 or EAGAIN ends reading
+  bool reading_ = false;  // what the owner wants
+  bool writing_ = false;
+};
+
+}  // namespace ferry::internal

@@ -1,0 +1,252 @@
+// Sockets made, bound, connected and accepted, by POSIX calls.
+#include "platform/network.hpp"
+
+#include "platform/posix/calls.hpp"
+#include "platform/posix/fd_channel.hpp"
+#include "platform/posix/parts.hpp"
+#include "platform/posix/sockaddr.hpp"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <algorithm>
+#include <string>
+
+namespace ferry::internal {
+namespace {
+
+int fd_of(const Socket& socket) noexcept { return static_cast<int>(socket.fileno()); }
+
+bool set_flag(const Socket& socket, int level, int option) noexcept {
+  const int on = 1;
+  return calls::setsockopt(fd_of(socket), level, option, &on, sizeof on) == 0;
+}
+
+Error open_stream(const Address& address, std::string_view doing, Socket& out) {
+  out = Socket{calls::socket(system_family(address.family()),
+                             SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  return out ? Error{} : last_error(std::string{doing} + " " + address.to_string());
+}
+
+bool is_ip(Family family) noexcept { return family == Family::ipv4 || family == Family::ipv6; }
+
+class PosixConnecting final : public Connecting, private IoHandler {
+ public:
+  PosixConnecting(IoContext& io, Socket socket, const Address& remote)
+      : io_{io}, socket_{std::move(socket)}, remote_{remote} {}
+  ~PosixConnecting() override { io_.unwatch(ticket_, true); }
+
+  Error start() { return io_.watch(socket_.fileno(), want_write, Trigger::level, *this, ticket_); }
+  void on_done(Done done) override { done_ = std::move(done); }
+
+ private:
+  void handle_ready(std::uint32_t) override {
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (calls::getsockopt(fd_of(socket_), SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
+      error = errno;
+    }
+    if (error == 0) {
+      SocketAddress peer;
+      if (calls::getpeername(fd_of(socket_), peer.get(), &peer.length) != 0) {
+        if (errno == ENOTCONN) return;  // not yet: a report that meant something else (T-118)
+        error = errno;
+      }
+    }
+    io_.unwatch(ticket_, false);
+    if (!done_) return;
+    if (error != 0) {
+      done_(os_error(error, "connect to " + remote_.to_string()), Socket{});
+    } else {
+      done_(Error{}, std::move(socket_));
+    }
+  }
+
+  IoContext& io_;
+  Socket socket_;
+  Address remote_;
+  Ticket ticket_;
+  Done done_;
+};
+
+// What a connection in the queue may have died of before we came: the next one is not to wait (T-101).
+bool only_this_connection(int error) noexcept {
+  switch (error) {
+    case EINTR: case ECONNABORTED: case EPROTO: case EPERM: case ENETDOWN: case ENETUNREACH:
+    case EHOSTDOWN: case EHOSTUNREACH: case ENOPROTOOPT: case EOPNOTSUPP:
+      return true;
+    default:
+      return false;
+  }
+}
+
+class PosixAcceptor final : public Acceptor, private IoHandler {
+ public:
+  PosixAcceptor(IoContext& io, Socket socket, Owner& owner)
+      : io_{io}, socket_{std::move(socket)}, owner_{owner} {}
+  ~PosixAcceptor() override { close(); }
+
+  Error start(int backlog) override {
+    share_ = std::clamp(backlog, 1, 1000);
+    const std::string name = SocketView{socket_.fileno()}.getsockname().to_string();
+    if (calls::listen(fd_of(socket_), std::max(backlog, 0)) != 0) {
+      return last_error("listen on " + name);
+    }
+    set_flag(socket_, IPPROTO_TCP, TCP_NODELAY);  // connections inherit it; no matter if not TCP
+    return io_.watch(socket_.fileno(), want_read, Trigger::level, *this, ticket_);
+  }
+  void pause() override {
+    if (ticket_) io_.rewatch(ticket_, want_none);
+  }
+  void resume() override {
+    if (ticket_) io_.rewatch(ticket_, want_read);
+  }
+  void close() noexcept override {
+    if (ticket_) io_.unwatch(ticket_, true);
+    socket_.close();
+  }
+  SocketView socket() const noexcept override { return socket_.view(); }
+
+ private:
+  void handle_ready(std::uint32_t) override {
+    for (int i = 0; i < share_ && socket_; ++i) {
+      SocketAddress peer;
+      Socket connection{calls::accept4(fd_of(socket_), peer.get(), &peer.length,
+                                       SOCK_NONBLOCK | SOCK_CLOEXEC)};
+      if (connection) {
+        owner_.accepted(std::move(connection), peer.address());
+        continue;
+      }
+      const int error = errno;
+      if (error == EAGAIN || error == EWOULDBLOCK) return;
+      if (only_this_connection(error)) continue;
+      const bool resources =
+          error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+      return owner_.accept_failed(os_error(error, "accept a connection"), resources);
+    }
+  }
+
+  IoContext& io_;
+  Socket socket_;
+  Owner& owner_;
+  Ticket ticket_;
+  int share_ = 1;
+};
+
+class PosixNetwork final : public Network {
+ public:
+  Started connect(IoContext& io, const Address& remote, const Address& local) override {
+    Started started;
+    started.error = open_stream(remote, "connect to", started.socket);
+    if (started.error) return started;
+    if (local) {
+      const SocketAddress name{local};
+      if (is_ip(local.family())) set_flag(started.socket, SOL_SOCKET, SO_REUSEADDR);
+      if (calls::bind(fd_of(started.socket), name.get(), name.length) != 0) {
+        return {last_error("bind to " + local.to_string() + " to connect to " +
+                           remote.to_string()), {}, {}};
+      }
+    }
+    const SocketAddress name{remote};
+    if (calls::connect(fd_of(started.socket), name.get(), name.length) == 0) return started;
+    // Interrupted means under way as well: calling again would be wrong (T-117).
+    if (errno != EINPROGRESS && errno != EINTR) {
+      return {last_error("connect to " + remote.to_string()), {}, {}};
+    }
+    auto pending = std::make_unique<PosixConnecting>(io, std::move(started.socket), remote);
+    started.error = pending->start();
+    if (!started.error) started.pending = std::move(pending);
+    return started;
+  }
+
+  Error bind(const BindSpec& spec, Socket& out) override {
+    const std::string doing = "bind to " + spec.address.to_string();
+    if (Error error = open_stream(spec.address, "bind to", out)) return error;
+    if (is_ip(spec.address.family())) {
+      if (spec.reuse_address && !set_flag(out, SOL_SOCKET, SO_REUSEADDR)) return last_error(doing);
+      if (spec.reuse_port && !set_flag(out, SOL_SOCKET, SO_REUSEPORT)) return last_error(doing);
+    }
+    if (spec.address.family() == Family::ipv6) set_flag(out, IPPROTO_IPV6, IPV6_V6ONLY);  // T-111
+    const SocketAddress name{spec.address};
+    return calls::bind(fd_of(out), name.get(), name.length) == 0 ? Error{} : last_error(doing);
+  }
+
+  std::unique_ptr<Acceptor> acceptor(IoContext& io, Socket socket,
+                                     Acceptor::Owner& owner) override {
+    const int flags = calls::fcntl(fd_of(socket), F_GETFL, 0);
+    calls::fcntl(fd_of(socket), F_SETFL, flags | O_NONBLOCK);
+    return std::make_unique<PosixAcceptor>(io, std::move(socket), owner);
+  }
+
+  SocketFacts inspect(const Socket& socket) const noexcept override {
+    SocketFacts facts;
+    int type = 0, listens = 0;
+    socklen_t length = sizeof type;
+    if (calls::getsockopt(fd_of(socket), SOL_SOCKET, SO_TYPE, &type, &length) != 0 ||
+        type != SOCK_STREAM) {
+      return facts;
+    }
+    SocketAddress name;
+    if (calls::getsockname(fd_of(socket), name.get(), &name.length) == 0) {
+      facts.family = name.address().family();
+    }
+    length = sizeof listens;
+    calls::getsockopt(fd_of(socket), SOL_SOCKET, SO_ACCEPTCONN, &listens, &length);
+    SocketAddress peer;
+    if (listens != 0) {
+      facts.kind = SocketKind::listening;
+    } else if (calls::getpeername(fd_of(socket), peer.get(), &peer.length) == 0) {
+      facts.kind = SocketKind::connected;
+    } else {
+      // A peer that reset before we looked is a connection all the same (T-023).
+      facts.kind = errno == ENOTCONN ? SocketKind::unconnected : SocketKind::connected;
+    }
+    return facts;
+  }
+
+  std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family,
+                                   bool fresh) override {
+    if (!fresh) {  // those from our own accept() have both already
+      const int flags = calls::fcntl(fd_of(socket), F_GETFL, 0);
+      if ((flags & O_NONBLOCK) == 0) calls::fcntl(fd_of(socket), F_SETFL, flags | O_NONBLOCK);
+      if (is_ip(family)) set_flag(socket, IPPROTO_TCP, TCP_NODELAY);
+    }
+    return std::make_unique<FdChannel>(io, std::move(socket));
+  }
+
+  void keep_alive(const Socket& socket) noexcept override {
+    set_flag(socket, SOL_SOCKET, SO_KEEPALIVE);
+  }
+
+  PathState look_at_path(const Address& address) override {
+    struct stat facts {};
+    const std::string path{address.path()};
+    if (path.empty() || path[0] == '\0') return PathState::free;
+    if (calls::stat(path.c_str(), &facts) != 0) return PathState::free;
+    if (!S_ISSOCK(facts.st_mode)) return PathState::in_use;
+    Socket probe;
+    if (open_stream(address, "probe", probe)) return PathState::in_use;
+    const SocketAddress name{address};
+    const bool refused = calls::connect(fd_of(probe), name.get(), name.length) != 0 &&
+                         errno == ECONNREFUSED;
+    return refused ? PathState::stale_socket : PathState::in_use;
+  }
+
+  void remove_path(const Address& address) noexcept override {
+    calls::unlink(std::string{address.path()}.c_str());
+  }
+
+  std::optional<FileId> file_id(const Address& address) const noexcept override {
+    struct stat facts {};
+    const std::string path{address.path()};
+    if (path.empty() || path[0] == '\0') return std::nullopt;
+    if (calls::stat(path.c_str(), &facts) != 0) return std::nullopt;
+    return FileId{facts.st_dev, facts.st_ino};
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Network> make_posix_network() { return std::make_unique<PosixNetwork>(); }
+
+}  // namespace ferry::internal

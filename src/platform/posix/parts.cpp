@@ -1,0 +1,25 @@
+#include "platform/posix/parts.hpp"
+
+namespace ferry::internal {
+namespace {
+
+class SteadyClock final : public Clock {
+ public:
+  TimePoint now() const noexcept override { return std::chrono::steady_clock::now(); }
+};
+
+}  // namespace
+
+std::unique_ptr<BackendParts> posix_parts(std::string_view name,
+                                          std::unique_ptr<Selector> selector) {
+  auto parts = std::make_unique<BackendParts>();
+  parts->name = name;
+  parts->clock = std::make_unique<SteadyClock>();
+  parts->signals = make_posix_signals(*selector);
+  parts->selector = std::move(selector);
+  parts->network = make_posix_network();
+  parts->resolver = make_posix_resolver();
+  return parts;
+}
+
+}  // namespace ferry::internal

@@ -1,0 +1,129 @@
+// getaddrinfo(3) on threads of its own.
+#include "platform/posix/calls.hpp"
+#include "platform/posix/parts.hpp"
+#include "platform/posix/sockaddr.hpp"
+
+#include <algorithm>
+#include <condition_variable>
+#include <deque>
+#include <mutex>
+#include <thread>
+
+namespace ferry::internal {
+namespace {
+
+Error resolver_error(int code, int system_error, const Query& query) {
+  std::string context = "resolve '" + (query.host.empty() ? query.service : query.host) + "'";
+  if (code == EAI_SYSTEM) return os_error(system_error, context);
+  ResolverErrc meaning = ResolverErrc::other;
+  switch (code) {
+    case EAI_NONAME: meaning = ResolverErrc::name_not_known; break;
+    case EAI_AGAIN: meaning = ResolverErrc::try_again; break;
+    case EAI_FAIL: meaning = ResolverErrc::failure; break;
+    case EAI_FAMILY: meaning = ResolverErrc::family_unsupported; break;
+    case EAI_SERVICE:
+      meaning = ResolverErrc::service_unsupported;
+      context += " with service '" + query.service + "'";
+      break;
+    case EAI_MEMORY: meaning = ResolverErrc::out_of_memory; break;
+#ifdef EAI_NODATA
+    case EAI_NODATA: meaning = ResolverErrc::no_address; break;
+#endif
+    default: break;
+  }
+  return Error{meaning, context};
+}
+
+Answer look_up(const Query& query) {
+  addrinfo hints{};
+  hints.ai_family = system_family(query.family);
+  hints.ai_socktype = SOCK_STREAM;
+  hints.ai_flags = query.passive ? AI_PASSIVE : 0;
+  addrinfo* list = nullptr;
+  const char* host = query.host.empty() ? nullptr : query.host.c_str();
+  const int code = calls::getaddrinfo(host, query.service.c_str(), &hints, &list);
+  Answer answer;
+  if (code != 0) {
+    answer.error = resolver_error(code, errno, query);
+    return answer;
+  }
+  for (const addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
+    SocketAddress name;
+    name.length = static_cast<socklen_t>(entry->ai_addrlen);
+    std::copy_n(reinterpret_cast<const char*>(entry->ai_addr), entry->ai_addrlen,
+                reinterpret_cast<char*>(&name.storage));
+    const Address address = name.address();
+    auto& known = answer.addresses;
+    if (address && std::find(known.begin(), known.end(), address) == known.end()) {
+      known.push_back(address);
+    }
+  }
+  ::freeaddrinfo(list);
+  if (answer.addresses.empty()) {
+    answer.error = Error{ResolverErrc::no_address, "resolve '" + query.host + "'"};
+  }
+  return answer;
+}
+
+// Shared by all loops of the process, and never destroyed: a look-up that hangs must not hold up the
+// end of the process (T-135), so its threads are detached and may outlive main().
+class Pool {
+ public:
+  static Pool& instance() {
+    static Pool* const pool = new Pool;
+    return *pool;
+  }
+
+  void add(Query query, Function<void(Answer)> done) {
+    const std::lock_guard lock{mutex_};
+    jobs_.push_back({std::move(query), std::move(done)});
+    if (idle_ < jobs_.size() && threads_ < max_threads) {
+      ++threads_;
+      std::thread{[this] { work(); }}.detach();
+    }
+    work_.notify_one();
+  }
+
+ private:
+  static constexpr std::size_t max_threads = 8;
+  struct Job {
+    Query query;
+    Function<void(Answer)> done;
+  };
+
+  void work() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals are for the program's own threads
+    std::unique_lock lock{mutex_};
+    for (;;) {
+      ++idle_;
+      work_.wait(lock, [this] { return !jobs_.empty(); });
+      --idle_;
+      Job job = std::move(jobs_.front());
+      jobs_.pop_front();
+      lock.unlock();
+      job.done(look_up(job.query));
+      job.done.reset();
+      lock.lock();
+    }
+  }
+
+  std::mutex mutex_;
+  std::condition_variable work_;
+  std::deque<Job> jobs_;
+  std::size_t idle_ = 0, threads_ = 0;
+};
+
+class PosixResolver final : public Resolver {
+ public:
+  void resolve(Query query, Function<void(Answer)> done) override {
+    Pool::instance().add(std::move(query), std::move(done));
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Resolver> make_posix_resolver() { return std::make_unique<PosixResolver>(); }
+
+}  // namespace ferry::internal

@@ -1,0 +1,26 @@
+#include <ferry/protocols.hpp>
+#include <ferry/server.hpp>
+#include <ferry/transports.hpp>
+
+namespace ferry {
+
+BaseTransport::~BaseTransport() = default;
+Server::~Server() = default;
+
+BaseProtocol::~BaseProtocol() = default;
+void BaseProtocol::connection_lost(const Error&) {}
+void BaseProtocol::pause_writing() {}
+void BaseProtocol::resume_writing() {}
+
+StreamProtocol::~StreamProtocol() = default;
+void StreamProtocol::connection_made(Transport&) {}
+bool StreamProtocol::eof_received() { return false; }
+
+Protocol::~Protocol() = default;
+void Protocol::data_received(BytesView) {}
+
+BufferedProtocol::~BufferedProtocol() = default;
+std::span<std::byte> BufferedProtocol::get_buffer(std::size_t) { return {}; }
+void BufferedProtocol::buffer_updated(std::size_t) {}
+
+}  // namespace ferry

@@ -1,0 +1,101 @@
+#include "reactor/loop_core.hpp"
+
+#include <ferry/future.hpp>
+#include <ferry/task.hpp>
+
+#include <algorithm>
+
+namespace ferry::internal {
+
+Waiter::~Waiter() {
+  if (future_ != nullptr) future_->forget(*this);
+  wakeup_.cancel();
+}
+
+FutureState::~FutureState() {
+  if (state_ != State::failed || retrieved_) return;
+  LoopCore* const core = loop_.core();
+  if (core == nullptr || core->closed()) return;
+  ExceptionContext context;
+  context.message = "a future failed and nobody looked at its exception";
+  context.exception = Error{exception_};
+  core->call_exception_handler(context);
+}
+
+void FutureState::check_pending() const {
+  if (done()) throw MisuseError{"the future is done already"};
+}
+
+bool FutureState::cancel() {
+  if (done()) return false;
+  if (task_ != nullptr) return task_->cancel();
+  settle(State::cancelled);
+  return true;
+}
+
+void FutureState::fail(std::exception_ptr exception) {
+  check_pending();
+  exception_ = std::move(exception);
+  settle(State::failed);
+}
+
+std::exception_ptr FutureState::exception() {
+  if (!done()) throw MisuseError{"the future is not done"};
+  if (state_ == State::cancelled) throw CancelledError{};
+  retrieved_ = true;
+  return exception_;
+}
+
+void FutureState::rethrow() {
+  if (!done()) throw MisuseError{"the future is not done"};
+  if (state_ == State::cancelled) throw CancelledError{};
+  retrieved_ = true;
+  if (exception_) std::rethrow_exception(exception_);
+}
+
+void FutureState::schedule(Callback callback) {
+  if (LoopCore* const core = loop_.core()) core->soon(std::move(callback));
+}
+
+void FutureState::add_done_callback(Callback callback) {
+  if (done()) return schedule(std::move(callback));
+  callbacks_.push_back(std::move(callback));
+}
+
+void FutureState::wait(Waiter& waiter, RootTask& root, std::coroutine_handle<> frame) {
+  waiter.root_ = &root;
+  waiter.frame_ = frame;
+  waiter.future_ = this;
+  waiters_.push_back(&waiter);
+  root.waits_for(this);
+  if (root.take_cancel()) cancel();  // asked for while it ran
+}
+
+void FutureState::forget(Waiter& waiter) noexcept {
+  std::erase(waiters_, &waiter);
+  waiter.future_ = nullptr;
+}
+
+void FutureState::settle(State state) {
+  state_ = state;
+  LoopCore* const core = loop_.core();
+  auto waiters = std::move(waiters_);
+  waiters_.clear();
+  for (Waiter* waiter : waiters) {
+    waiter->future_ = nullptr;
+    if (core == nullptr) continue;
+    waiter->wakeup_ = core->soon([root = waiter->root_, frame = waiter->frame_] {
+      root->wake(frame);
+    });
+  }
+  auto callbacks = std::move(callbacks_);
+  callbacks_.clear();
+  for (Callback& callback : callbacks) schedule(std::move(callback));
+}
+
+void throw_if_cancelled(Waiter& waiter) {
+  RootTask* const root = waiter.root_;
+  if (root != nullptr && root->take_cancel()) throw CancelledError{};
+}
+
+}  // namespace ferry::internal

@@ -1,0 +1,408 @@
+// The loop's parts: scheduling, watches, members, reports, and its end.
+#include "reactor/loop_core.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <stdexcept>
+#include <string>
+
+namespace ferry::internal {
+namespace {
+
+bool debug_from_environment() {
+  const char* value = std::getenv("FERRY_DEBUG");
+  return value != nullptr && *value != '\0' && std::string_view{value} != "0";
+}
+
+std::string place(const std::source_location& where) {
+  if (where.line() == 0) return "inside ferry";
+  return std::string{where.file_name()} + ":" + std::to_string(where.line());
+}
+
+}  // namespace
+
+// A handle of the user's own, with up to two callbacks (add_reader, add_writer).
+class LoopCore::UserWatch final : public IoHandler,
+                                  public std::enable_shared_from_this<UserWatch> {
+ public:
+  explicit UserWatch(LoopCore& core) noexcept : core_{core} {}
+  void handle_ready(std::uint32_t ready) override {
+    const auto self = shared_from_this();  // a callback may remove us
+    for (const Interest side : {want_read, want_write}) {
+      const auto callback = callbacks[side - 1];
+      if ((ready & side) != 0 && callback) call(*callback);
+    }
+  }
+  std::uint32_t interest() const noexcept {
+    return (callbacks[0] ? want_read : 0u) | (callbacks[1] ? want_write : 0u);
+  }
+
+  std::shared_ptr<Callback> callbacks[2];
+  std::source_location where[2];
+  Ticket ticket;
+
+ private:
+  void call(Callback& callback) noexcept {
+    try {
+      callback();
+    } catch (...) {
+      core_.report("a reader or writer callback threw", where[0]);
+    }
+  }
+  LoopCore& core_;
+};
+
+LoopCore::LoopCore(Loop& loop, std::unique_ptr<BackendParts> parts)
+    : loop_{loop},
+      control_block_{new LoopControl{this, 0}},
+      control_{control_block_},
+      parts_{std::move(parts)},
+      remote_{std::make_shared<RemoteQueue>(*parts_->selector)},
+      edge_triggered_{parts_->selector->edge_triggered()},
+      scratch_{new std::byte[scratch_size]} {
+  settings.debug = debug_from_environment();
+}
+
+LoopCore::~LoopCore() {
+  if (!closed_) close();
+  control_block_->core = nullptr;
+}
+
+// --- Scheduling ---
+
+std::uint32_t LoopCore::fill_slot(Callback&& callback, const std::source_location& where,
+                                  SlotState state) {
+  const std::uint32_t index = slots_.take();
+  CallSlot& slot = slots_[index];
+  slot.callback = std::move(callback);
+  slot.where = where;
+  slot.state = state;
+  return index;
+}
+
+Handle LoopCore::schedule(Callback&& callback, const std::source_location& where) {
+  if (closed_) return {};  // from a destructor while the loop ends
+  const std::uint32_t index = fill_slot(std::move(callback), where, SlotState::ready);
+  ready_.push_back({index, 0});
+  return Handle{control_, index, slots_[index].generation};
+}
+
+Handle LoopCore::call_soon(Callback callback, const std::source_location& where) {
+  check_usable("call_soon");
+  check_thread("call_soon");
+  return schedule(std::move(callback), where);
+}
+
+TimerHandle LoopCore::call_at(TimePoint when, Callback callback,
+                              const std::source_location& where) {
+  check_usable("call_at");
+  check_thread("call_at");
+  if (closed_) return {};
+  const std::uint32_t index = fill_slot(std::move(callback), where, SlotState::timer);
+  timers_.add(index, when);
+  return TimerHandle{Handle{control_, index, slots_[index].generation}, when};
+}
+
+TimerHandle LoopCore::call_later(Seconds delay, Callback callback,
+                                 const std::source_location& where) {
+  if (std::isnan(delay.count())) throw std::invalid_argument{"call_later: the delay is NaN"};
+  constexpr Seconds most = std::chrono::hours{24 * 365 * 100};
+  if (delay > most) return call_at(TimePoint::max(), std::move(callback), where);
+  const auto wait = std::chrono::ceil<TimePoint::duration>(std::max(delay, Seconds::zero()));
+  return call_at(now() + wait, std::move(callback), where);
+}
+
+void LoopCore::cancel(std::uint32_t index, std::uint32_t generation) noexcept {
+  if (!slots_.valid(index, generation)) return;
+  CallSlot& slot = slots_[index];
+  if (slot.state == SlotState::timer) {
+    timers_.remove(index);
+    slot.state = SlotState::cancelled;  // a capture's destructor may cancel as well
+    Callback dying = std::move(slot.callback);
+    slots_.give_back(index);
+  } else if (slot.state == SlotState::ready) {
+    slot.state = SlotState::cancelled;
+    Callback dying = std::move(slot.callback);
+  }
+}
+
+// --- Watches ---
+
+LoopCore::Watch* LoopCore::find(Ticket ticket) noexcept {
+  if (ticket.index >= watches_.size()) return nullptr;
+  Watch& watch = watches_[ticket.index];
+  return watch.generation == ticket.generation && watch.handler != nullptr ? &watch : nullptr;
+}
+
+Error LoopCore::watch(NativeHandle handle, std::uint32_t interest, Trigger trigger,
+                      IoHandler& handler, Ticket& ticket) {
+  if (free_watches_.empty()) {
+    free_watches_.push_back(static_cast<std::uint32_t>(watches_.size()));
+    watches_.emplace_back();
+  }
+  const std::uint32_t index = free_watches_.back();
+  Watch& watch = watches_[index];
+  const Token token = (static_cast<Token>(watch.generation) << 32) | index;
+  if (Error error = parts_->selector->add(handle, interest, trigger, token)) return error;
+  free_watches_.pop_back();
+  watch.handler = &handler;
+  watch.handle = handle;
+  watch.trigger = trigger;
+  ticket = {index, watch.generation};
+  return {};
+}
+
+Error LoopCore::rewatch(Ticket ticket, std::uint32_t interest) {
+  Watch* const watch = find(ticket);
+  if (watch == nullptr) return {};
+  const Token token = (static_cast<Token>(ticket.generation) << 32) | ticket.index;
+  return parts_->selector->modify(watch->handle, interest, watch->trigger, token);
+}
+
+void LoopCore::unwatch(Ticket& ticket, bool closing) noexcept {
+  Watch* const watch = find(ticket);
+  ticket = {};
+  if (watch == nullptr) return;
+  parts_->selector->remove(watch->handle, closing);
+  watch->handler = nullptr;
+  watch->ready = 0;
+  // 0 is no ticket, and the largest one means the remote batch in the ready queue.
+  if (++watch->generation >= remote_batch) watch->generation = 1;
+  free_watches_.push_back(static_cast<std::uint32_t>(watch - watches_.data()));
+}
+
+// --- Members ---
+
+void LoopCore::enrol(LoopMember& member, std::shared_ptr<void> self) {
+  member.self_ = std::move(self);
+  member.next_ = members_;
+  if (members_ != nullptr) members_->previous_ = &member;
+  members_ = &member;
+}
+
+std::shared_ptr<void> LoopCore::leave(LoopMember& member) noexcept {
+  if (member.self_ == nullptr) return nullptr;
+  (member.previous_ != nullptr ? member.previous_->next_ : members_) = member.next_;
+  if (member.next_ != nullptr) member.next_->previous_ = member.previous_;
+  member.previous_ = member.next_ = nullptr;
+  return std::move(member.self_);
+}
+
+// --- Tasks ---
+
+void LoopCore::start_task(std::shared_ptr<RootTask> task) {
+  check_usable("create_task");
+  check_thread("create_task");
+  if (closed_) return;
+  task->position_ = tasks_.size();
+  tasks_.push_back(task);
+  soon([task = std::move(task)] { task->start(); });
+}
+
+std::shared_ptr<RootTask> LoopCore::forget_task(RootTask& task) noexcept {
+  const std::size_t at = task.position_;
+  if (at >= tasks_.size() || tasks_[at].get() != &task) return nullptr;
+  auto found = std::move(tasks_[at]);
+  tasks_[at] = std::move(tasks_.back());
+  if (tasks_[at]) tasks_[at]->position_ = at;
+  tasks_.pop_back();
+  return found;
+}
+
+// --- Names ---
+
+Future<Answer> LoopCore::resolve(Query query) {
+  auto future = loop_.create_future<Answer>();
+  const std::uint64_t number = ++look_up_number_;
+  look_ups_.emplace(number, future);
+  // The resolver's thread holds nothing of ours: only a number, and the queue, which outlives us.
+  parts_->resolver->resolve(std::move(query), [this, number, queue = remote_](Answer answer) {
+    auto found = std::make_shared<Answer>(std::move(answer));
+    queue->post(
+        [this, number, found] {
+          const auto entry = look_ups_.find(number);
+          if (entry == look_ups_.end()) return;
+          Future<Answer> waiting = std::move(entry->second);
+          look_ups_.erase(entry);
+          if (!waiting.done()) waiting.set_result(std::move(*found));
+        },
+        {}, nullptr);
+  });
+  return future;
+}
+
+// --- Handles and signals of the user's ---
+
+void LoopCore::add_reader(NativeHandle handle, std::uint32_t interest, Callback callback,
+                          const std::source_location& where) {
+  check_usable("add_reader");
+  check_thread("add_reader");
+  for (const Watch& watch : watches_) {
+    const bool ours = watch.handler != nullptr && watch.handle == handle;
+    if (ours && !user_watches_.contains(handle)) {
+      throw MisuseError{"handle " + std::to_string(handle) + " is used by a transport"};
+    }
+  }
+  auto& entry = user_watches_[handle];
+  const bool fresh = entry == nullptr;
+  if (fresh) entry = std::make_shared<UserWatch>(*this);
+  auto& slot = entry->callbacks[interest - 1];
+  const auto before = std::exchange(slot, std::make_shared<Callback>(std::move(callback)));
+  entry->where[interest - 1] = where;
+  const Error error =
+      fresh ? watch(handle, interest, Trigger::level, *entry, entry->ticket)
+            : before == nullptr ? rewatch(entry->ticket, entry->interest()) : Error{};
+  if (!error) return;
+  slot = before;
+  if (fresh) user_watches_.erase(handle);
+  error.raise();
+}
+
+bool LoopCore::remove_reader(NativeHandle handle, std::uint32_t interest) {
+  check_thread("remove_reader");
+  const auto found = user_watches_.find(handle);
+  if (found == user_watches_.end()) return false;
+  const auto entry = found->second;
+  const auto gone = std::exchange(entry->callbacks[interest - 1], nullptr);
+  if (gone == nullptr) return false;
+  if (entry->interest() == want_none) {
+    unwatch(entry->ticket, false);
+    user_watches_.erase(found);
+  } else {
+    rewatch(entry->ticket, entry->interest());
+  }
+  return true;
+}
+
+void LoopCore::add_signal_handler(int signal, Callback callback,
+                                  const std::source_location& where) {
+  check_usable("add_signal_handler");
+  check_thread("add_signal_handler");
+  parts_->signals->take(signal);
+  signal_handlers_[signal] = {std::make_shared<Callback>(std::move(callback)), where};
+}
+
+bool LoopCore::remove_signal_handler(int signal) {
+  check_thread("remove_signal_handler");
+  const auto found = signal_handlers_.find(signal);
+  if (found == signal_handlers_.end()) return false;
+  parts_->signals->give_back(signal);
+  const auto dying = std::move(found->second);
+  signal_handlers_.erase(found);
+  return true;
+}
+
+// --- Reports ---
+
+void LoopCore::call_exception_handler(const ExceptionContext& context) noexcept {
+  try {
+    if (!settings.exception_handler) return default_exception_handler(context);
+    const ExceptionHandler handler = settings.exception_handler;  // it may replace itself
+    handler(loop_, context);
+  } catch (...) {
+    const Error second{std::current_exception()};
+    log(LogLevel::error, "the exception handler threw: " + std::string{second.what()} +
+                             "; it was handling: " + std::string{context.message} + ": " +
+                             std::string{context.exception.what()});
+  }
+}
+
+void LoopCore::default_exception_handler(const ExceptionContext& context) {
+  std::string text{context.message.empty() ? "an error without a message" : context.message};
+  if (context.exception) text += ": " + std::string{context.exception.what()};
+  if (context.transport != nullptr) text += " [" + context.transport->describe() + "]";
+  if (context.where.line() != 0) text += " (scheduled at " + place(context.where) + ")";
+  log(LogLevel::error, text);
+}
+
+void LoopCore::report(std::string_view message, const std::source_location& where) noexcept {
+  ExceptionContext context;
+  context.message = message;
+  context.exception = Error{std::current_exception()};
+  context.where = where;
+  call_exception_handler(context);
+}
+
+void LoopCore::log(LogLevel level, std::string_view text) noexcept {
+  static constexpr const char* names[] = {"debug", "info", "warning", "error"};
+  try {
+    if (settings.log_sink) return settings.log_sink(level, text);
+  } catch (...) {  // a sink that fails must not lose the line
+  }
+  std::fprintf(stderr, "ferry: %s: %.*s\n", names[static_cast<int>(level)],
+               static_cast<int>(text.size()), text.data());
+}
+
+void LoopCore::note_slow(TimePoint began, const std::string& what) noexcept {
+  const auto took = now() - began;
+  if (took < settings.slow) return;
+  log(LogLevel::warning,
+      what + " took " + std::to_string(std::chrono::duration<double>(took).count()) + " s");
+}
+
+void LoopCore::check_thread_slowly(const char* what) const {
+  if (running_ && thread_ != std::this_thread::get_id()) {
+    throw MisuseError{std::string{what} + ": not the thread that runs the loop; use "
+                                          "call_soon_threadsafe()"};
+  }
+}
+
+void LoopCore::check_usable(const char* what) const {
+  if (closed_ && !tearing_down_) throw MisuseError{std::string{what} + ": the loop is closed"};
+}
+
+// --- The end ---
+
+void LoopCore::close() {
+  if (running_) throw MisuseError{"close: the loop is running"};
+  if (closed_) return;
+  closed_ = true;
+  tearing_down_ = true;  // destructors that run now find a loop that does nothing
+  if (settings.debug) {
+    for_each_member([this](LoopMember& member) {
+      log(LogLevel::warning, "left open when the loop was closed: " + member.describe());
+    });
+  }
+  remote_->close();
+  for (const auto& [signal, handler] : signal_handlers_) parts_->signals->give_back(signal);
+  drop_members();
+  while (!tasks_.empty()) {
+    const auto task = std::move(tasks_.back());
+    tasks_.pop_back();
+    task->drop();
+  }
+  forget_callbacks();
+  tearing_down_ = false;
+}
+
+void LoopCore::drop_members() noexcept {
+  std::vector<std::shared_ptr<void>> trash;
+  while (members_ != nullptr) {
+    LoopMember& member = *members_;
+    member.drop(trash);
+    trash.push_back(leave(member));
+  }
+  dirty_.clear();
+}
+
+void LoopCore::forget_callbacks() noexcept {
+  for (RemoteQueue::Node* node = remote_->fetch(); node != nullptr;) {
+    RemoteQueue::Node* const next = node->next;
+    remote_->drop(*node);
+    node = next;
+  }
+  for (std::uint32_t i = 0; i < slots_.size(); ++i) {
+    const Callback dying = std::move(slots_[i].callback);
+    ++slots_[i].generation;
+  }
+  ready_.clear();
+  timers_.clear();
+  const auto readers = std::move(user_watches_);
+  for (const auto& [handle, entry] : readers) unwatch(entry->ticket, false);
+  const auto handlers = std::move(signal_handlers_);
+  const auto look_ups = std::move(look_ups_);
+}
+
+}  // namespace ferry::internal

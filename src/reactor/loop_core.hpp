@@ -1,0 +1,194 @@
+// The loop behind ferry::Loop.
+#pragma once
+
+#include "platform/backend.hpp"
+#include "platform/io.hpp"
+#include "reactor/block_pool.hpp"
+#include "reactor/call_slots.hpp"
+#include "reactor/loop_member.hpp"
+#include "reactor/remote_queue.hpp"
+#include "reactor/timer_queue.hpp"
+
+#include <ferry/loop.hpp>
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+namespace ferry::internal {
+
+struct PolledBatch {
+  std::vector<Event> events;
+};
+
+// One turn: time-out, poll, take in the events, move due timers to the ready queue, then run exactly
+// what is ready by now. run_item() is the only place where the user's callbacks are called; everything
+// else adds to the ready queue.
+class LoopCore final : public IoContext {
+ public:
+  LoopCore(Loop& loop, std::unique_ptr<BackendParts> parts);
+  ~LoopCore();
+
+  // --- Scheduling ---
+  Handle call_soon(Callback callback, const std::source_location& where);
+  TimerHandle call_at(TimePoint when, Callback callback, const std::source_location& where);
+  TimerHandle call_later(Seconds delay, Callback callback, const std::source_location& where);
+  void cancel(std::uint32_t index, std::uint32_t generation) noexcept;
+  TimePoint now() const noexcept { return parts_->clock->now(); }
+  // For our own use: no thread check, no place.
+  Handle soon(Callback callback) { return schedule(std::move(callback), {}); }
+
+  // --- Running ---
+  void run_forever();
+  void run_until_done(FutureState& future);
+  void stop() noexcept { stopping_ = true; }
+  void close();
+  bool running() const noexcept { return running_; }
+  bool closed() const noexcept { return closed_; }
+  Loop::Events poll_events(std::optional<Seconds> timeout);
+  void process_events(const std::vector<Event>& events);
+  void process_ready();
+
+  // --- IoContext ---
+  bool edge_triggered() const noexcept override { return edge_triggered_; }
+  Error watch(NativeHandle handle, std::uint32_t interest, Trigger trigger, IoHandler& handler,
+              Ticket& ticket) override;
+  Error rewatch(Ticket ticket, std::uint32_t interest) override;
+  void unwatch(Ticket& ticket, bool closing) noexcept override;
+  void again(Ticket ticket, std::uint32_t ready) override;
+  void again_later(Ticket ticket, std::uint32_t ready) override;
+  std::span<std::byte> scratch() noexcept override { return {scratch_.get(), scratch_size}; }
+
+  // --- Members ---
+  void enrol(LoopMember& member, std::shared_ptr<void> self);
+  // What comes back keeps the member alive until the caller lets go.
+  [[nodiscard]] std::shared_ptr<void> leave(LoopMember& member) noexcept;
+  template <class Visit>
+  void for_each_member(Visit visit) {
+    for (LoopMember* member = members_; member != nullptr;) {
+      LoopMember* const next = member->next_;
+      visit(*member);
+      member = next;
+    }
+  }
+  // Whether a callback is running, so that writes are gathered until it returns.
+  bool gathering() const noexcept { return gathering_; }
+  void flush_soon(LoopMember& member) { dirty_.push_back(&member); }
+  void flush_now() {
+    if (!dirty_.empty()) flush_dirty();
+  }
+
+  // --- Tasks ---
+  void start_task(std::shared_ptr<RootTask> task);
+  std::shared_ptr<RootTask> forget_task(RootTask& task) noexcept;
+
+  // --- Names (resolver.hpp) ---
+  Future<Answer> resolve(Query query);
+
+  // --- Handles and signals of the user's ---
+  void add_reader(NativeHandle handle, std::uint32_t interest, Callback callback,
+                  const std::source_location& where);
+  bool remove_reader(NativeHandle handle, std::uint32_t interest);
+  void add_signal_handler(int signal, Callback callback, const std::source_location& where);
+  bool remove_signal_handler(int signal);
+
+  // --- Reports ---
+  void call_exception_handler(const ExceptionContext& context) noexcept;
+  void default_exception_handler(const ExceptionContext& context);
+  void report(std::string_view message, const std::source_location& where) noexcept;
+  void log(LogLevel level, std::string_view text) noexcept;
+  // Debug mode: throws MisuseError on a wrong thread.
+  void check_thread(const char* what) const {
+    if (settings.debug) check_thread_slowly(what);
+  }
+  void check_usable(const char* what) const;
+  bool tearing_down() const noexcept { return tearing_down_; }
+
+  Loop& loop() noexcept { return loop_; }
+  Network& network() noexcept { return *parts_->network; }
+  BlockPool& blocks() noexcept { return blocks_; }
+  const ControlRef& control() const noexcept { return control_; }
+  RemoteQueue& remote() noexcept { return *remote_; }
+  const BackendParts& parts() const noexcept { return *parts_; }
+
+  struct Settings {
+    bool debug = false;
+    TimePoint::duration slow = std::chrono::milliseconds{100};
+    TimePoint::duration busy_poll{};
+    ExceptionHandler exception_handler;
+    LogSink log_sink;
+  } settings;
+
+ private:
+  static constexpr std::size_t scratch_size = 64 * 1024;
+  class UserWatch;
+  struct ReadyItem {
+    std::uint32_t index;
+    std::uint32_t generation;  // of a watch; 0: a call slot; remote_batch: index unused
+  };
+  static constexpr std::uint32_t remote_batch = ~std::uint32_t{0};
+  struct Watch {
+    IoHandler* handler = nullptr;
+    NativeHandle handle = invalid_handle;
+    std::uint32_t generation = 1;
+    Trigger trigger = Trigger::edge;
+    std::uint8_t ready = 0;   // reported and not yet handled; not 0: it is in the ready queue
+    bool registered = false;  // with the selector
+  };
+
+  Handle schedule(Callback&& callback, const std::source_location& where);
+  std::uint32_t fill_slot(Callback&& callback, const std::source_location& where, SlotState state);
+  Watch* find(Ticket ticket) noexcept;
+  std::optional<std::chrono::nanoseconds> time_to_wait() const noexcept;
+  void poll_into(std::vector<Event>& events, std::optional<std::chrono::nanoseconds> timeout);
+  bool poll_busily(std::vector<Event>& events, std::optional<std::chrono::nanoseconds>& timeout);
+  void turn();
+  void run_ready();
+  void run_item(ReadyItem item) noexcept;
+  void run_call(std::uint32_t index) noexcept;
+  void run_watch(ReadyItem item) noexcept;
+  void run_remote() noexcept;
+  void flush_dirty() noexcept;
+  void collect_signals();
+  void run_signal(int signal);
+  void check_thread_slowly(const char* what) const;
+  void note_slow(TimePoint began, const std::string& what) noexcept;
+  void forget_callbacks() noexcept;
+  void drop_members() noexcept;
+
+  Loop& loop_;
+  LoopControl* control_block_;
+  ControlRef control_;
+  std::unique_ptr<BackendParts> parts_;
+  std::shared_ptr<RemoteQueue> remote_;
+  bool edge_triggered_;
+  bool running_ = false, stopping_ = false, closed_ = false, tearing_down_ = false;
+  bool gathering_ = false;
+  std::thread::id thread_;
+
+  CallSlots slots_;
+  TimerQueue timers_;
+  std::vector<ReadyItem> ready_, current_;
+  std::vector<Event> events_;
+  std::vector<Watch> watches_;
+  std::vector<std::uint32_t> free_watches_;
+  std::vector<LoopMember*> dirty_;
+  LoopMember* members_ = nullptr;
+  std::vector<std::shared_ptr<RootTask>> tasks_;
+  std::unique_ptr<std::byte[]> scratch_;
+  BlockPool blocks_;
+  std::unordered_map<NativeHandle, std::shared_ptr<UserWatch>> user_watches_;
+  struct SignalHandler {
+    std::shared_ptr<Callback> callback;
+    std::source_location where;
+  };
+  std::map<int, SignalHandler> signal_handlers_;
+  std::unordered_map<std::uint64_t, Future<Answer>> look_ups_;
+  std::uint64_t look_up_number_ = 0;
+};
+
+}  // namespace ferry::internal

@@ -1,0 +1,112 @@
+// ferry::Loop, Handle and Backend: the public face of the core.
+#include "reactor/loop_core.hpp"
+
+#include <ferry/loop.hpp>
+
+namespace ferry {
+
+Backend::Backend(std::unique_ptr<internal::BackendParts> parts) noexcept
+    : parts_{std::move(parts)} {}
+Backend::Backend(Backend&&) noexcept = default;
+Backend& Backend::operator=(Backend&&) noexcept = default;
+Backend::~Backend() = default;
+std::string_view Backend::name() const noexcept { return parts_->name; }
+
+void Handle::cancel() noexcept {
+  cancelled_ = true;
+  if (auto* core = loop_.core()) core->cancel(index_, generation_);
+}
+
+Loop::Events::Events() noexcept = default;
+Loop::Events::Events(Events&&) noexcept = default;
+Loop::Events& Loop::Events::operator=(Events&&) noexcept = default;
+Loop::Events::~Events() = default;
+std::size_t Loop::Events::size() const noexcept { return batch_ ? batch_->events.size() : 0; }
+
+Loop::Loop() : Loop{Backend::native()} {}
+Loop::Loop(Backend backend)
+    : core_{std::make_unique<internal::LoopCore>(*this, std::move(backend.parts_))} {}
+Loop::~Loop() = default;
+
+Handle Loop::call_soon(Callback callback, Where where) {
+  return core_->call_soon(std::move(callback), where);
+}
+TimerHandle Loop::call_later(Seconds delay, Callback callback, Where where) {
+  return core_->call_later(delay, std::move(callback), where);
+}
+TimerHandle Loop::call_at(TimePoint when, Callback callback, Where where) {
+  return core_->call_at(when, std::move(callback), where);
+}
+ThreadsafeHandle Loop::call_soon_threadsafe(Callback callback, Where where) {
+  ThreadsafeHandle handle;
+  if (!core_->remote().post(std::move(callback), where, &handle)) {
+    throw MisuseError{"call_soon_threadsafe: the loop is closed"};
+  }
+  return handle;
+}
+TimePoint Loop::time() const noexcept { return core_->now(); }
+
+void Loop::run_forever() { core_->run_forever(); }
+void Loop::run_until_done(internal::FutureState& future) { core_->run_until_done(future); }
+void Loop::stop() {
+  core_->check_thread("stop");
+  core_->stop();
+}
+bool Loop::is_running() const noexcept { return core_->running(); }
+void Loop::close() { core_->close(); }
+bool Loop::is_closed() const noexcept { return core_->closed(); }
+
+Loop::Events Loop::poll_events(std::optional<Seconds> timeout) {
+  return core_->poll_events(timeout);
+}
+void Loop::process_events(Events events) {
+  if (events.batch_) core_->process_events(events.batch_->events);
+}
+void Loop::process_ready() { core_->process_ready(); }
+void Loop::set_busy_poll(Seconds duration) {
+  core_->settings.busy_poll = std::chrono::ceil<TimePoint::duration>(duration);
+}
+
+void Loop::start_task(std::shared_ptr<internal::RootTask> task) {
+  core_->start_task(std::move(task));
+}
+internal::ControlRef Loop::control() const noexcept { return core_->control(); }
+
+void Loop::add_reader(NativeHandle handle, Callback callback, Where where) {
+  core_->add_reader(handle, internal::want_read, std::move(callback), where);
+}
+void Loop::add_writer(NativeHandle handle, Callback callback, Where where) {
+  core_->add_reader(handle, internal::want_write, std::move(callback), where);
+}
+bool Loop::remove_reader(NativeHandle handle) {
+  return core_->remove_reader(handle, internal::want_read);
+}
+bool Loop::remove_writer(NativeHandle handle) {
+  return core_->remove_reader(handle, internal::want_write);
+}
+
+void Loop::add_signal_handler(int signal, Callback callback, Where where) {
+  core_->add_signal_handler(signal, std::move(callback), where);
+}
+bool Loop::remove_signal_handler(int signal) { return core_->remove_signal_handler(signal); }
+
+void Loop::set_exception_handler(ExceptionHandler handler) {
+  core_->settings.exception_handler = std::move(handler);
+}
+ExceptionHandler Loop::get_exception_handler() const { return core_->settings.exception_handler; }
+void Loop::call_exception_handler(const ExceptionContext& context) noexcept {
+  core_->call_exception_handler(context);
+}
+void Loop::default_exception_handler(const ExceptionContext& context) {
+  core_->default_exception_handler(context);
+}
+void Loop::set_log_sink(LogSink sink) { core_->settings.log_sink = std::move(sink); }
+void Loop::log(LogLevel level, std::string_view text) noexcept { core_->log(level, text); }
+void Loop::set_debug(bool on) { core_->settings.debug = on; }
+bool Loop::get_debug() const noexcept { return core_->settings.debug; }
+void Loop::set_slow_callback_duration(Seconds duration) {
+  core_->settings.slow = std::chrono::ceil<TimePoint::duration>(duration);
+}
+std::string_view Loop::backend() const noexcept { return core_->parts().name; }
+
+}  // namespace ferry

@@ -1,0 +1,43 @@
+// The one place that judges the marks of a write buffer.
+#pragma once
+
+#include <ferry/transports.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace ferry::internal {
+
+// Paused strictly over the high mark, resumed at the low mark or below it (C-01, S-081); the two
+// alternate strictly (S-080).
+class FlowControl {
+ public:
+  static constexpr std::size_t default_high = 64 * 1024;  // C-20
+
+  // Throws std::invalid_argument; then nothing has changed.
+  void set(const WriteBufferMarks& marks, std::size_t default_mark = default_high) {
+    const auto fallback = static_cast<std::int64_t>(default_mark);
+    const std::int64_t high = marks.high ? *marks.high : marks.low ? *marks.low * 4 : fallback;
+    const std::int64_t low = marks.low ? *marks.low : high / 4;
+    if (low < 0 || high < low) {
+      throw std::invalid_argument{"write buffer limits: high (" + std::to_string(high) +
+                                  ") must be >= low (" + std::to_string(low) + ") must be >= 0"};
+    }
+    high_ = static_cast<std::size_t>(high);
+    low_ = static_cast<std::size_t>(low);
+  }
+  WriteBufferLimits limits() const noexcept { return {low_, high_}; }
+  bool over(std::size_t size) const noexcept { return size > high_; }
+  bool must_pause(std::size_t size) const noexcept { return !paused_ && size > high_; }
+  bool must_resume(std::size_t size) const noexcept { return paused_ && size <= low_; }
+  void set_paused(bool paused) noexcept { paused_ = paused; }
+
+ private:
+  std::size_t high_ = default_high;
+  std::size_t low_ = default_high / 4;
+  bool paused_ = false;
+};
+
+}  // namespace ferry::internal

@@ -1,0 +1,370 @@
+#include "transports/stream_transport.hpp"
+
+#include <array>
+#include <utility>
+
+namespace ferry::internal {
+namespace {
+
+constexpr std::uint8_t warn_after_lost_writes = 5;
+
+std::string_view name_of(Phase phase) noexcept {
+  switch (phase) {
+    case Phase::opening: return "opening";
+    case Phase::open: return "open";
+    case Phase::flushing: return "flushing";
+    case Phase::finishing: return "finishing";
+    case Phase::lost: break;
+  }
+  return "closed";
+}
+
+}  // namespace
+
+StreamTransport::StreamTransport(LoopCore& core, std::unique_ptr<Channel> channel,
+                                 std::shared_ptr<StreamProtocol> protocol,
+                                 const StreamNames& names)
+    : core_{&core}, control_{core.control()}, channel_{std::move(channel)}, caller_{std::move(protocol)} {
+  channel_->set_owner(*this);
+  peer_ = names.peer;
+  local_ = names.local;
+}
+
+StreamTransport::~StreamTransport() = default;
+
+std::shared_ptr<StreamTransport> StreamTransport::begin(
+    LoopCore& core, std::unique_ptr<Channel> channel, std::shared_ptr<StreamProtocol> protocol,
+    const StreamNames& names, std::shared_ptr<ConnectionHome> home, Opened opened) {
+  auto made = std::make_shared<StreamTransport>(core, std::move(channel), std::move(protocol),
+                                                names);
+  made->home_ = std::move(home);
+  core.enrol(*made, made);
+  // The loop keeps it until it is lost, so that a plain pointer is enough: an opener on the heap
+  // is for connections that somebody waits for.
+  if (opened) {
+    auto waiting = std::make_shared<Opened>(std::move(opened));
+    core.soon([transport = made, waiting] { transport->open(*waiting); });
+  } else {
+    core.soon([transport = made] {
+      Opened nobody;
+      transport->open(nobody);
+    });
+  }
+  return made;
+}
+
+void StreamTransport::open(Opened& opened) {
+  if (life_.phase() != Phase::opening) return;  // given up meanwhile
+  const Error error = channel_->open();
+  if (error) {
+    perform(life_.abort());
+  } else {
+    perform(life_.opened());
+  }
+  if (opened) opened(error);
+}
+
+// Carries out what the life says, in the order of the bits.
+void StreamTransport::perform(std::uint32_t actions) {
+  if (actions == act::none) return;
+  if ((actions & act::connection_made) != 0) caller_.connection_made(site());
+  if ((actions & act::start_reading) != 0 && is_reading()) channel_->set_reading(true);
+  if ((actions & act::stop_reading) != 0) channel_->set_reading(false);
+  if ((actions & act::drop_queue) != 0) queue_.clear(core_->blocks());
+  if ((actions & act::shut_write) != 0) channel_->shut_write();
+  if ((actions & act::finish) != 0) channel_->finish();
+  if ((actions & act::close_channel) != 0) channel_->close(reset_);
+  if ((actions & (act::connection_lost | act::tell_opener)) != 0) end_soon();
+}
+
+// --- Closing ---
+
+void StreamTransport::close() {
+  if (life_.phase() == Phase::lost) return;
+  core_->check_thread("close");
+  attempt();
+  perform(life_.close(queue_.empty()));
+  if (life_.phase() == Phase::flushing) arm_flush_timer();
+}
+
+void StreamTransport::abort() {
+  if (life_.phase() == Phase::lost) return;
+  core_->check_thread("abort");
+  if (life_.phase() == Phase::open) attempt();  // what was gathered has its one try
+  perform(life_.abort());
+}
+
+bool StreamTransport::abort_with_reset() {
+  if (life_.phase() != Phase::open || life_.ended_writing()) return false;
+  core_->check_thread("abort_with_reset");
+  reset_ = true;
+  perform(life_.abort());
+  return true;
+}
+
+void StreamTransport::set_flush_timeout(std::optional<Seconds> timeout) {
+  if (life_.phase() == Phase::lost) return;
+  if (timeout && !(timeout->count() > 0)) {
+    throw std::invalid_argument{"set_flush_timeout: the time must be positive"};
+  }
+  if (flush_timeout_) flush_timeout_->timer.cancel();
+  flush_timeout_.reset();
+  if (!timeout) return;
+  flush_timeout_ = std::make_unique<FlushTimeout>();
+  flush_timeout_->duration = *timeout;
+  if (life_.phase() == Phase::flushing) arm_flush_timer();
+}
+
+void StreamTransport::arm_flush_timer() {
+  if (!flush_timeout_) return;
+  flush_timeout_->timer = core_->call_later(
+      flush_timeout_->duration,
+      [this] {
+        failed(Error{std::make_error_code(std::errc::timed_out),
+                     "flush " + std::to_string(queue_.size()) + " bytes to " +
+                         peer_.get().to_string() + " after close"});
+      },
+      {});
+}
+
+void StreamTransport::failed(const Error& error) {
+  if (life_.phase() == Phase::lost) return;
+  reason_ = std::make_unique<Error>(error);
+  perform(life_.abort());
+}
+
+// The end comes when the life is over and the channel has let go of every buffer: the later of the two.
+void StreamTransport::closed() {
+  channel_closed_ = true;
+  end_soon();
+}
+
+void StreamTransport::end_soon() {
+  if (life_.phase() != Phase::lost || !channel_closed_ || core_->tearing_down()) return;
+  if (auto self = core_->leave(*this)) {
+    core_->soon([self = std::move(self), this] { end(); });
+  }
+}
+
+void StreamTransport::end() {
+  if (caller_.started()) {
+    const auto reason = std::move(reason_);
+    caller_.connection_lost(site(), reason ? *reason : Error{});
+  }
+  const auto protocol = caller_.release();
+  channel_.reset();
+  flush_timeout_.reset();
+  if (const auto home = std::move(home_)) home->connection_ended();
+}
+
+void StreamTransport::drop(std::vector<std::shared_ptr<void>>& trash) {
+  if (life_.phase() != Phase::lost) {
+    life_.abort();
+    channel_->set_reading(false);
+    queue_.clear(core_->blocks());
+    channel_->close(false);
+  }
+  channel_.reset();
+  trash.push_back(caller_.release());
+  home_.reset();
+  flush_timeout_.reset();
+}
+
+// --- Reading ---
+
+void StreamTransport::pause_reading() {
+  if (read_paused_) return;
+  read_paused_ = true;
+  if (life_.phase() != Phase::open) return;
+  core_->check_thread("pause_reading");
+  channel_->set_reading(false);
+}
+
+void StreamTransport::resume_reading() {
+  if (!read_paused_) return;
+  read_paused_ = false;
+  if (!is_reading()) return;
+  core_->check_thread("resume_reading");
+  channel_->set_reading(true);
+}
+
+std::span<std::byte> StreamTransport::read_buffer() {
+  while (caller_.buffered()) {
+    std::span<std::byte> buffer;
+    const Error error = caller_.get_buffer(site(), buffer);
+    core_->flush_now();
+    if (error) {
+      failed(error);
+      return {};
+    }
+    if (!life_.may_read()) return {};
+    if (caller_.buffered()) return buffer;
+    // It put a protocol of the other kind in its place: the loop's buffer then.
+  }
+  return core_->scratch();
+}
+
+void StreamTransport::bytes_read(std::size_t count) {
+  if (count == 0) return deliver_eof();
+  if ((life_.bytes() & act::data_received) == 0) return;
+  const Error error =
+      caller_.buffered()
+          ? caller_.buffer_updated(site(), count)
+          : caller_.data_received(site(), BytesView{core_->scratch().data(), count});
+  if (error) failed(error);
+  core_->flush_now();
+}
+
+void StreamTransport::deliver_eof() {
+  if ((life_.eof() & act::eof_received) == 0) return;
+  bool keep_open = false;
+  const Error error = caller_.eof_received(site(), keep_open);
+  if (error) return failed(error);
+  attempt();
+  perform(life_.eof_answered(keep_open, queue_.empty()));
+  if (life_.phase() == Phase::flushing) arm_flush_timer();
+}
+
+// --- Writing ---
+
+// False: dropped in silence, because it is too late. Throws if the caller broke the contract.
+bool StreamTransport::may_write(const char* what) {
+  if (life_.phase() == Phase::lost) {
+    if (lost_writes_ == warn_after_lost_writes) return false;
+    LoopCore* const core = control_.core();  // the loop may be gone by now
+    if (++lost_writes_ == warn_after_lost_writes && core != nullptr) {
+      core->log(LogLevel::warning, std::string{what} + "() on a connection that is lost");
+    }
+    return false;
+  }
+  core_->check_thread(what);
+  if (life_.ended_writing()) throw MisuseError{std::string{what} + "() after write_eof()"};
+  return life_.may_write();
+}
+
+void StreamTransport::write(BytesView data) {
+  if (!may_write("write") || data.empty()) return;
+  const bool try_now = !core_->gathering() || data.size() >= direct_size;
+  if (try_now && queue_.empty() && channel_->can_try()) {
+    data = data.subview(channel_->try_write({&data, 1}));
+    if (data.empty() || !life_.may_write()) return;
+  }
+  queue_.append(data, core_->blocks());
+  after_queueing();
+}
+
+void StreamTransport::write_gathered(std::span<const BytesView> chunks) {
+  if (!may_write("writelines")) return;
+  for (const BytesView& chunk : chunks) {
+    if (!chunk.empty()) queue_.append(chunk, core_->blocks());
+    // Not all of a large list is copied before anything is sent.
+    if (flow_.over(queue_.size()) && channel_->can_try()) {
+      attempt();
+      if (!life_.may_write()) return;
+    }
+  }
+  if (!queue_.empty()) after_queueing();
+}
+
+// The queue has grown: send now or when the callback returns, and judge the mark.
+void StreamTransport::after_queueing() {
+  if (core_->gathering() && channel_->can_try() && !flow_.over(queue_.size())) {
+    if (!std::exchange(flush_wanted_, true)) core_->flush_soon(*this);
+    return;
+  }
+  attempt();
+  judge_pause();
+}
+
+void StreamTransport::flush() {
+  flush_wanted_ = false;
+  attempt();
+}
+
+// One attempt to send what is queued, without waiting; calls nobody.
+void StreamTransport::attempt() {
+  if (queue_.empty() || life_.phase() == Phase::lost) return;
+  std::array<BytesView, 64> views;
+  while (!queue_.empty() && channel_->can_try()) {
+    const std::size_t count = queue_.peek(views);
+    const std::size_t sent = channel_->try_write({views.data(), count});
+    if (life_.phase() == Phase::lost) return;
+    queue_.consume(sent, core_->blocks());
+    if (sent == 0) break;
+  }
+  if (!queue_.empty()) {
+    channel_->start_writing();
+  } else {
+    perform(life_.drained());
+  }
+}
+
+void StreamTransport::bytes_written(std::size_t count) {
+  queue_.consume(count, core_->blocks());
+  resume_if_low();
+  core_->flush_now();
+  if (queue_.empty()) perform(life_.drained());
+}
+
+void StreamTransport::write_eof() {
+  if (!can_write_eof()) throw NotSupported{"write_eof(): not supported by this transport"};
+  if (life_.phase() == Phase::lost) return;
+  core_->check_thread("write_eof");
+  attempt();
+  perform(life_.write_eof(queue_.empty()));
+}
+
+std::size_t StreamTransport::get_write_buffer_size() {
+  attempt();
+  return queue_.size();
+}
+
+void StreamTransport::set_write_buffer_limits(WriteBufferMarks marks) {
+  flow_.set(marks);
+  if (life_.phase() == Phase::lost || life_.phase() == Phase::opening) return;
+  attempt();
+  judge_pause();
+  if (!flow_.must_resume(queue_.size()) || std::exchange(resume_scheduled_, true)) return;
+  // `this` is alive then: connection_lost(), after which we may go, is queued behind.
+  core_->soon([this] { resume_if_low(); });
+}
+
+void StreamTransport::judge_pause() {
+  if (life_.phase() == Phase::lost || !flow_.must_pause(queue_.size())) return;
+  flow_.set_paused(true);
+  caller_.pause_writing(site());
+}
+
+void StreamTransport::resume_if_low() {
+  resume_scheduled_ = false;
+  if (life_.phase() == Phase::lost || !flow_.must_resume(queue_.size())) return;
+  flow_.set_paused(false);
+  caller_.resume_writing(site());
+}
+
+// --- The rest ---
+
+void StreamTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
+  if (life_.phase() == Phase::lost) return;
+  core_->check_thread("set_protocol");
+  caller_.set(std::move(protocol));
+}
+
+std::any StreamTransport::extra_info(std::string_view name) const {
+  if (name == peername.name) return peer_.get();
+  if (name == sockname.name) return local_.get();
+  if (name == ferry::socket.name) return channel_ ? channel_->socket() : SocketView{};
+  return {};
+}
+
+std::string StreamTransport::describe() const {
+  const SocketView socket = channel_ ? channel_->socket() : SocketView{};
+  std::string text = "stream";
+  if (socket) text += " fd=" + std::to_string(socket.fileno());
+  text += " " + local_.get().to_string() + " <-> " + peer_.get().to_string() + " ";
+  text += name_of(life_.phase());
+  text += std::string{" read="} + (is_reading() ? "on" : "off");
+  return text + " write=" + std::to_string(queue_.size());
+}
+
+}  // namespace ferry::internal

@@ -1,0 +1,130 @@
+// The transport of all streams.
+#pragma once
+
+#include "platform/channel.hpp"
+#include "protocols/caller.hpp"
+#include "protocols/stream_life.hpp"
+#include "reactor/loop_core.hpp"
+#include "reactor/loop_member.hpp"
+#include "transports/flow_control.hpp"
+#include "transports/packed_address.hpp"
+#include "transports/write_queue.hpp"
+
+#include <ferry/transports.hpp>
+
+#include <memory>
+
+namespace ferry::internal {
+
+// Whom an accepted connection belongs to.
+class ConnectionHome {
+ public:
+  virtual void connection_ended() noexcept = 0;
+
+ protected:
+  ~ConnectionHome() = default;
+};
+
+struct StreamNames {
+  Address peer;
+  Address local;
+};
+
+// Joins the four: StreamLife says what is to be done, WriteQueue keeps the bytes, FlowControl judges
+// the marks, ProtocolCaller calls. The transport carries out.
+class StreamTransport final : public Transport, public LoopMember, private Channel::Owner {
+ public:
+  // Called once, in the loop's thread: the connection is made, or why not.
+  using Opened = Function<void(const Error&)>;
+
+  StreamTransport(LoopCore& core, std::unique_ptr<Channel> channel,
+                  std::shared_ptr<StreamProtocol> protocol, const StreamNames& names);
+  ~StreamTransport() override;
+
+  // The loop takes it; connection_made(), then reading, then `opened`, in a later turn.
+  static std::shared_ptr<StreamTransport> begin(LoopCore& core, std::unique_ptr<Channel> channel,
+                                                std::shared_ptr<StreamProtocol> protocol,
+                                                const StreamNames& names,
+                                                std::shared_ptr<ConnectionHome> home,
+                                                Opened opened);
+
+  // BaseTransport, ReadTransport, WriteTransport, Transport
+  void close() override;
+  bool is_closing() const noexcept override { return life_.closing(); }
+  void set_protocol(std::shared_ptr<BaseProtocol> protocol) override;
+  std::shared_ptr<BaseProtocol> get_protocol() const override { return caller_.protocol(); }
+  bool is_reading() const noexcept override { return !read_paused_ && life_.may_read(); }
+  void pause_reading() override;
+  void resume_reading() override;
+  void abort() override;
+  void write(BytesView data) override;
+  void write_eof() override;
+  bool can_write_eof() const noexcept override { return life_.can_half_close(); }
+  std::size_t get_write_buffer_size() override;
+  WriteBufferLimits get_write_buffer_limits() const noexcept override { return flow_.limits(); }
+  void set_write_buffer_limits(WriteBufferMarks marks) override;
+  void set_flush_timeout(std::optional<Seconds> timeout) override;
+  bool abort_with_reset() override;
+  std::string describe() const override;
+
+  const void* group() const noexcept override { return home_.get(); }
+
+ protected:
+  std::any extra_info(std::string_view name) const override;
+  void write_gathered(std::span<const BytesView> chunks) override;
+
+ private:
+  // LoopMember
+  void flush() override;
+  void drop(std::vector<std::shared_ptr<void>>& trash) override;
+  // Channel::Owner
+  std::span<std::byte> read_buffer() override;
+  void bytes_read(std::size_t count) override;
+  std::size_t pending(std::span<BytesView> views) override { return queue_.peek(views); }
+  void bytes_written(std::size_t count) override;
+  void finished() override { perform(life_.finished()); }
+  void failed(const Error& error) override;
+  void closed() override;
+
+  ProtocolCaller::Site site() noexcept { return {core_->loop(), *this}; }
+  bool may_write(const char* what);
+  void open(Opened& opened);
+  void perform(std::uint32_t actions);
+  void deliver_eof();
+  void attempt();
+  void queue_rest(BytesView data);
+  void after_queueing();
+  void judge_pause();
+  void resume_if_low();
+  void arm_flush_timer();
+  void end_soon();
+  void end();
+
+  // A write of this size or more, with nothing queued, is tried from the caller's memory.
+  static constexpr std::size_t direct_size = 8 * 1024;
+
+  struct FlushTimeout {
+    Seconds duration{};
+    TimerHandle timer;
+  };
+
+  LoopCore* core_;  // not to be touched once we are lost: the loop may be gone
+  ControlRef control_;
+  std::unique_ptr<Channel> channel_;
+  ProtocolCaller caller_;
+  WriteQueue queue_;
+  FlowControl flow_;
+  std::shared_ptr<ConnectionHome> home_;
+  std::unique_ptr<FlushTimeout> flush_timeout_;
+  std::unique_ptr<Error> reason_;  // of the loss, from failed() to connection_lost()
+  PackedAddress peer_, local_;
+  StreamLife life_{true};
+  bool read_paused_ = false;
+  bool flush_wanted_ = false;  // in the loop's list of those who wrote
+  bool resume_scheduled_ = false;
+  bool reset_ = false;
+  bool channel_closed_ = false;
+  std::uint8_t lost_writes_ = 0;
+};
+
+}  // namespace ferry::internal

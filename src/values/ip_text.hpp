@@ -1,0 +1,27 @@
+// IP addresses as text: what the value types need of the system.
+#pragma once
+
+#include <ferry/address.hpp>
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+namespace ferry::internal {
+
+struct IpParts {
+  Family family = Family::none;
+  char bytes[16] = {};
+  std::uint32_t scope_id = 0;
+  std::string_view view() const noexcept {
+    return {bytes, family == Family::ipv4 ? std::size_t{4} : std::size_t{16}};
+  }
+};
+
+// Implemented by the platform. False if `text` is not a numeric address; a scope may be a number or
+// the name of an interface of this machine.
+bool parse_ip(std::string_view text, IpParts& parts) noexcept;
+// `bytes` are 4 or 16, in network order.
+std::string ip_to_text(std::string_view bytes);
+
+}  // namespace ferry::internal

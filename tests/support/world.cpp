@@ -1,0 +1,246 @@
+#include "support/world.hpp"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+
+namespace test {
+
+ferry::Backend backend() {
+  const char* name = std::getenv("FERRY_TEST_BACKEND");
+  return ferry::Backend::named(name != nullptr && *name != '\0' ? name : "native");
+}
+
+std::size_t open_descriptors() {
+  std::size_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+    static_cast<void>(entry);
+    ++count;
+  }
+  return count - 1;  // the directory's own
+}
+
+World::World() : descriptors_before{open_descriptors()}, loop{backend()} {
+  loop.set_exception_handler([this](ferry::Loop&, const ferry::ExceptionContext& context) {
+    reports.push_back(
+        {std::string{context.message}, context.exception, context.transport != nullptr});
+  });
+  loop.set_log_sink([this](ferry::LogLevel, std::string_view text) { logs.emplace_back(text); });
+}
+
+World::~World() {
+  for (const Report& report : reports) {
+    UNSCOPED_INFO("unexpected report: " << report.message << ": " << report.exception.what());
+  }
+  CHECK(reports.empty());
+  if (!loop.is_closed() && !loop.is_running()) {
+    settle();
+    CHECK(loop.poll_events(0s).size() == 0);
+    loop.close();
+  }
+  // The loop's own are its poller's and its waker's: 2 or 3, closed with it.
+  const std::size_t now = open_descriptors();
+  const std::size_t own = loop.backend() == "poll" ? 2 : 2;
+  CHECK(now == descriptors_before + own);
+}
+
+void World::turn() {
+  loop.process_events(loop.poll_events(0s));
+  loop.process_ready();
+}
+
+void World::settle() {
+  for (int quiet = 0, turns = 0; quiet < 3 && turns < 10000; ++turns) {
+    auto events = loop.poll_events(0s);
+    quiet = events.size() == 0 ? quiet + 1 : 0;
+    loop.process_events(std::move(events));
+    loop.process_ready();
+  }
+}
+
+void World::run_until(const std::function<bool()>& done, const char* what) {
+  const auto deadline = std::chrono::steady_clock::now() + 30s;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      FAIL("waited 30 seconds in vain for " << what);
+    }
+    loop.process_events(loop.poll_events(20ms));
+    loop.process_ready();
+  }
+}
+
+Peer::Peer(ferry::Socket socket) : socket_{std::move(socket)} {
+  const int fd = static_cast<int>(socket_.fileno());
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+}
+
+std::size_t Peer::send(ferry::BytesView data) {
+  const ssize_t count =
+      ::send(static_cast<int>(socket_.fileno()), data.data(), data.size(), MSG_NOSIGNAL);
+  if (count >= 0) return static_cast<std::size_t>(count);
+  if (errno != EAGAIN) error_ = errno;
+  return 0;
+}
+
+std::string Peer::receive() {
+  std::string all;
+  std::array<char, 65536> buffer;
+  for (;;) {
+    const ssize_t count = ::recv(static_cast<int>(socket_.fileno()), buffer.data(), buffer.size(), 0);
+    if (count > 0) {
+      all.append(buffer.data(), static_cast<std::size_t>(count));
+      continue;
+    }
+    if (count == 0) ended_ = true;
+    if (count < 0 && errno != EAGAIN) error_ = errno;
+    return all;
+  }
+}
+
+void Peer::shut_write() { ::shutdown(static_cast<int>(socket_.fileno()), SHUT_WR); }
+
+void Peer::reset() {
+  const linger at_once{1, 0};
+  ::setsockopt(static_cast<int>(socket_.fileno()), SOL_SOCKET, SO_LINGER, &at_once,
+               sizeof at_once);
+  socket_.close();
+}
+
+void Peer::small_buffers(int bytes) {
+  socket_.view().setsockopt(SOL_SOCKET, SO_RCVBUF, bytes);
+  socket_.view().setsockopt(SOL_SOCKET, SO_SNDBUF, bytes);
+}
+
+Pair connected_pair(Carrier carrier) {
+  Pair pair;
+  if (carrier == Carrier::unix_pair) {
+    auto [ours, theirs] = ferry::socketpair();
+    pair.ours = std::move(ours);
+    pair.peer = Peer{std::move(theirs)};
+    return pair;
+  }
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t length = sizeof address;
+  auto* const name = reinterpret_cast<sockaddr*>(&address);
+  const ferry::Socket listener{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const int fd = static_cast<int>(listener.fileno());
+  REQUIRE(::bind(fd, name, length) == 0);
+  REQUIRE(::listen(fd, 1) == 0);
+  REQUIRE(::getsockname(fd, name, &length) == 0);
+  ferry::Socket client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  REQUIRE(::connect(static_cast<int>(client.fileno()), name, length) == 0);
+  pair.ours = ferry::Socket{::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC)};
+  REQUIRE(pair.ours);
+  pair.peer = Peer{std::move(client)};
+  return pair;
+}
+
+void Recorder::note(std::string event, const std::function<void()>& then) {
+  CHECK_FALSE((in_call && event != "pause"));  // only pause_writing() may run inside a call
+  events.push_back(std::move(event));
+  if (then) {
+    const auto copy = then;  // it may replace itself
+    copy();
+  }
+}
+
+void Recorder::connection_made(ferry::Transport& made_transport) {
+  CHECK_FALSE(made);
+  transport = &made_transport;
+  made = true;
+  note("made", on_made);
+}
+
+void Recorder::data_received(ferry::BytesView data) {
+  CHECK(made);
+  CHECK_FALSE(lost);
+  CHECK_FALSE(eof);
+  CHECK_FALSE(data.empty());
+  received += data.text();
+  const bool joined = !events.empty() && events.back().starts_with("data:");
+  last_data_ = joined ? last_data_ + data.size() : data.size();
+  if (joined) events.pop_back();
+  note("data:" + std::to_string(last_data_), on_data);
+}
+
+bool Recorder::eof_received() {
+  CHECK(made);
+  CHECK_FALSE(lost);
+  CHECK_FALSE(eof);
+  eof = true;
+  note("eof", on_eof);
+  return keep_open;
+}
+
+void Recorder::pause_writing() {
+  CHECK(made);
+  CHECK_FALSE(lost);
+  CHECK(pauses == resumes);
+  ++pauses;
+  note("pause", on_pause);
+}
+
+void Recorder::resume_writing() {
+  CHECK(made);
+  CHECK_FALSE(lost);
+  CHECK(pauses == resumes + 1);
+  ++resumes;
+  note("resume", on_resume);
+}
+
+void Recorder::connection_lost(const ferry::Error& exc) {
+  CHECK(made);
+  CHECK_FALSE(lost);
+  lost = true;
+  reason = exc;
+  note(exc ? "lost:" + std::string{exc.what()} : "lost", on_lost);
+}
+
+std::string Recorder::story() const {
+  std::string all;
+  for (const std::string& event : events) all += (all.empty() ? "" : " ") + event;
+  return all;
+}
+
+Stream open_stream(World& world, Carrier carrier, std::shared_ptr<Recorder> protocol) {
+  Pair pair = connected_pair(carrier);
+  Stream stream;
+  auto task = world.loop.create_connection([&] { return protocol; }, std::move(pair.ours));
+  auto made = world.run(std::move(task));
+  stream.transport = std::move(made.transport);
+  stream.protocol = std::move(made.protocol);
+  stream.peer = std::move(pair.peer);
+  return stream;
+}
+
+void block_writing(Stream& stream, std::size_t at_least) {
+  const std::string chunk = pattern(65536);
+  for (int i = 0; i < 4096 && stream.transport->get_write_buffer_size() < at_least; ++i) {
+    stream.transport->write(chunk);
+  }
+  REQUIRE(stream.transport->get_write_buffer_size() >= at_least);
+}
+
+std::string pattern(std::size_t size, unsigned seed) {
+  std::string text(size, '\0');
+  for (std::size_t i = 0; i < size; ++i) {
+    text[i] = static_cast<char>((i * 31 + i / 251 + seed * 97) % 251);
+  }
+  return text;
+}
+
+void skip(const std::string& why) {
+  std::printf("SKIPPED: %s\n", why.c_str());
+  std::fflush(stdout);
+}
+
+}  // namespace test
