@@ -1,4 +1,4 @@
-// Asio, standalone: one session object per connection, async_read_some and async_write; one thread,
+// Asio, standalone: one object per connection, async_read_some and async_write; one thread,
 // so without locks.
 #include <asio.hpp>
 
@@ -15,9 +15,9 @@ namespace {
 using asio::ip::tcp;
 using Buffer = std::unique_ptr<char[]>;
 
-class Session {
+class Connection {
  public:
-  Session(tcp::socket socket, bool sink)
+  Connection(tcp::socket socket, bool sink)
       : socket_{std::move(socket)}, sink_{sink}, buffer_{new char[bench::chunk]} {}
 
   void read() {
@@ -50,9 +50,9 @@ class Session {
 
 // Mode split with the usual queue: one async_write at a time, and what was queued meanwhile goes
 // out gathered in the next one. It reads on only when all is out.
-class SplitSession {
+class SplitConnection {
  public:
-  explicit SplitSession(tcp::socket socket)
+  explicit SplitConnection(tcp::socket socket)
       : socket_{std::move(socket)}, buffer_{new char[bench::chunk]} {}
 
   void read() {
@@ -107,9 +107,9 @@ class Server {
       if (!error) {
         socket.set_option(tcp::no_delay(true), error);
         if (mode_ == bench::Mode::split)
-          (new SplitSession{std::move(socket)})->read();
+          (new SplitConnection{std::move(socket)})->read();
         else
-          (new Session{std::move(socket), mode_ == bench::Mode::sink})->read();
+          (new Connection{std::move(socket), mode_ == bench::Mode::sink})->read();
       }
       accept();
     });

@@ -66,10 +66,10 @@ def cell(runs_by_name, name, names, metric):
     if base != name and metric.ratio:
         compared = stats.ratio(runs, runs_by_name[base], metric.key)
         if compared is not None:
-            text += f" ({compared.value:.2f} ±{compared.spread * 100:.0f}%)"
+            text += f" ({compared.value:.2f}{compared.plus_minus()})"
             summary = compared
-    elif len(runs) > 1:
-        text += f" ±{summary.spread * 100:.0f}%"
+    else:
+        text += summary.plus_minus()
     if metric.key in ("rate", "MBps"):
         text += bottleneck(runs)
     return text + ("~" if summary.disturbed else "") + (f" !{failed}" if failed else "")
@@ -146,7 +146,7 @@ def bar_for(headline, runs_by_name, name, base):
     if compared is None:
         return None
     mark = "~" if compared.disturbed else ""
-    cell = f"{compared.value:.2f} ±{compared.spread * 100:.0f}%" if name != base else f"1 = {text}"
+    cell = f"1 = {text}" if name == base else f"{compared.value:.2f}{compared.plus_minus()}"
     return Bar(name, compared.value, f"{compared.value:.2f}{mark}  {text}", cell + mark)
 
 

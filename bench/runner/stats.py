@@ -8,14 +8,18 @@ DISTURBED = 0.05  # share of a run that server or generator waited for a CPU som
 @dataclass(frozen=True)
 class Summary:
     value: float  # median
-    spread: float  # half the interquartile range, relative to the median
+    spread: float | None  # half the interquartile range, relative to the median
     disturbed: bool  # somebody else had the CPU in most of the rounds
+
+    def plus_minus(self):
+        return "" if self.spread is None else f" ±{self.spread * 100:.0f}%"
 
 
 def spread(values):
+    """None if there are too few values to have one."""
     middle = statistics.median(values)
     if len(values) < 3 or not middle:
-        return 0.0
+        return None
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return (high - low) / 2 / abs(middle)
 

@@ -1,6 +1,7 @@
 """Counts a server's system calls, by perf (which does not disturb it) and by strace (which names
 them). What is not installed, or not allowed, is left out."""
 import functools
+import os
 import re
 import shutil
 import signal
@@ -32,6 +33,7 @@ class Counting:
 
     def __init__(self, tool, pid):
         self.tool = tool
+        self.pid = pid
         self.file = tempfile.NamedTemporaryFile("r", prefix="ferry-bench-")
         if tool == "perf":
             options = ["stat", "-x,", "-o", self.file.name, "-e", PERF_EVENT, "-p", str(pid)]
@@ -43,8 +45,22 @@ class Counting:
     def __enter__(self):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self.process = subprocess.Popen(self.command, **quiet)
-        time.sleep(0.5)  # until it has attached
+        give_up = time.monotonic() + 5
+        while not self.attached() and time.monotonic() < give_up:
+            time.sleep(0.01)
+        time.sleep(0.1)  # to all threads, by now
         return self
+
+    def attached(self):
+        try:
+            if self.tool == "perf":
+                folder = f"/proc/{self.process.pid}/fd"
+                links = (os.readlink(f"{folder}/{name}") for name in os.listdir(folder))
+                return any("perf_event" in link for link in links)
+            with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
+                return any(re.match(r"TracerPid:\s+[1-9]", line) for line in status)
+        except OSError:
+            return False
 
     def __exit__(self, *_):
         time.sleep(0.05)
