@@ -52,11 +52,18 @@ class Function<R(Args...)> {
     }
   }
 
+  // Whether destroying what is inside does nothing.
+  bool trivial() const noexcept { return ops_ == nullptr || ops_->destroy == nullptr; }
+  // Takes over without destroying (or looking at) what is inside: only if that is trivial().
+  void overwrite(Function&& other) noexcept { take(other); }
+
  private:
+  using Word = void*;
   struct Ops {
     R (*call)(void*, Args...);
-    void (*relocate)(void*, void*) noexcept;  // null: a copy of the bytes does it
+    void (*relocate)(void*, void*) noexcept;  // null: a copy of the words does it
     void (*destroy)(void*) noexcept;          // null: nothing to do
+    std::size_t words;                        // that are in use
   };
   template <class D>
   static constexpr bool fits = sizeof(D) <= room && alignof(D) <= alignof(void*) &&
@@ -90,16 +97,22 @@ class Function<R(Args...)> {
     }
   }
   template <class D>
+  static constexpr std::size_t words_of =
+      !fits<D> ? 1 : std::is_empty_v<D> ? 0 : (sizeof(D) + sizeof(Word) - 1) / sizeof(Word);
+  template <class D>
   static constexpr Ops ops_of{&call_it<D>, fits<D> && !plain<D> ? &relocate_it<D> : nullptr,
-                              fits<D> && plain<D> ? nullptr : &destroy_it<D>};
+                              fits<D> && plain<D> ? nullptr : &destroy_it<D>, words_of<D>};
 
   void take(Function& other) noexcept {
     ops_ = std::exchange(other.ops_, nullptr);
     if (ops_ == nullptr) return;
     if (ops_->relocate != nullptr) {
       ops_->relocate(other.room_, room_);
-    } else {
-      std::memcpy(room_, other.room_, room);
+      return;
+    }
+    // Word by word, as it was written: one wide load over fresh small stores would stall.
+    for (std::size_t i = 0; i < ops_->words; ++i) {
+      std::memcpy(room_ + i * sizeof(Word), other.room_ + i * sizeof(Word), sizeof(Word));
     }
   }
 

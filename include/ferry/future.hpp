@@ -68,6 +68,11 @@ class FERRY_API FutureState {
 
  private:
   enum class State : unsigned char { pending, finished, failed, cancelled };
+  struct Listener {  // one of the two
+    Waiter* waiter = nullptr;
+    Callback callback;
+  };
+  void check_thread(const char* what) const;
   void settle(State state);
   void schedule(Callback callback);
 
@@ -76,8 +81,7 @@ class FERRY_API FutureState {
   bool retrieved_ = false;
   RootTask* task_ = nullptr;  // the task whose result this is: cancel() goes to it
   std::exception_ptr exception_;
-  std::vector<Waiter*> waiters_;
-  std::vector<Callback> callbacks_;
+  std::vector<Listener> listeners_;  // in the order in which they came
 };
 
 template <class T>
@@ -137,7 +141,7 @@ class Future {
   // the point where it waits.
   bool cancel() { return state_->cancel(); }
 
-  // Throw MisuseError if it is done already.
+  // Throw MisuseError if it is done already, or a task's: only the task sets its result.
   template <class U = T>
   void set_result(U&& value)
     requires(!std::is_void_v<T>)

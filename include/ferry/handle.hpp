@@ -5,7 +5,6 @@
 
 #include <chrono>
 #include <cstdint>
-#include <memory>
 #include <utility>
 
 namespace ferry {
@@ -63,12 +62,13 @@ class FERRY_API Handle {
 
  private:
   friend class internal::LoopCore;
-  Handle(internal::ControlRef loop, std::uint32_t index, std::uint32_t generation) noexcept
-      : loop_{std::move(loop)}, index_{index}, generation_{generation} {}
+  enum class Kind : std::uint8_t { soon, timer };
+  Handle(internal::ControlRef loop, Kind kind, std::uint64_t number) noexcept
+      : loop_{std::move(loop)}, number_{number}, kind_{kind} {}
 
   internal::ControlRef loop_;
-  std::uint32_t index_ = 0;
-  std::uint32_t generation_ = 0;
+  std::uint64_t number_ = 0;  // of a timer: its slot, and the slot's generation above it
+  Kind kind_ = Kind::soon;
   bool cancelled_ = false;
 };
 
@@ -85,25 +85,25 @@ class FERRY_API TimerHandle : public Handle {
   TimePoint when_{};
 };
 
-// A callback that call_soon_threadsafe() posted. May be used and dropped on any thread (T-197).
+// A callback that call_soon_threadsafe() posted. May be used and dropped on any thread, also after the
+// loop is gone (T-197).
 class FERRY_API ThreadsafeHandle {
  public:
   ThreadsafeHandle() noexcept = default;
-  ThreadsafeHandle(const ThreadsafeHandle& other) noexcept;
-  ThreadsafeHandle(ThreadsafeHandle&& other) noexcept;
-  ThreadsafeHandle& operator=(ThreadsafeHandle other) noexcept;
-  ~ThreadsafeHandle();
 
   // After it returned the callback neither runs nor will run: from another thread it waits for one
   // that is running, inside the callback itself it returns at once. Captures die in the loop's thread.
   void cancel() noexcept;
-  bool cancelled() const noexcept;
+  // Whether cancel() was called on this handle (or on the one it was copied from, before that).
+  bool cancelled() const noexcept { return cancelled_; }
 
  private:
   friend class internal::RemoteQueue;
-  struct Node;
-  explicit ThreadsafeHandle(Node* node) noexcept : node_{node} {}
-  Node* node_ = nullptr;
+  ThreadsafeHandle(internal::RemoteQueue* queue, std::uint64_t number) noexcept
+      : queue_{queue}, number_{number} {}
+  internal::RemoteQueue* queue_ = nullptr;  // its memory stays valid for ever
+  std::uint64_t number_ = 0;
+  bool cancelled_ = false;
 };
 
 }  // namespace ferry

@@ -137,6 +137,7 @@ class FERRY_API Loop {
   // ends the run first: MisuseError, and the task lives on.
   template <class T>
   T run_until_complete(Task<T> task) {
+    check_can_run();  // else it would begin without anybody waiting for it
     return run_until_complete(create_task(std::move(task)));
   }
   template <class T>
@@ -327,6 +328,7 @@ class FERRY_API Loop {
                                               const ServerOptions& options);
   Task<std::shared_ptr<Server>> listen_unix(StreamProtocolFactory factory, std::string_view path,
                                             const UnixServerOptions& options);
+  void check_can_run() const;
   void run_until_done(internal::FutureState& future);
   void start_task(std::shared_ptr<internal::RootTask> task);
   internal::ControlRef control() const noexcept;

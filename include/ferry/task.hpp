@@ -179,6 +179,7 @@ class RootTaskOf final : public RootTask {
     future_->set_task(nullptr);
     auto& promise = frame_.promise();
     if (!promise.exception) {
+      if (take_cancel()) return future_->settle_cancelled();  // asked for in its last step
       if constexpr (!std::is_void_v<T>) future_->value = std::move(promise.value);
       future_->finish();
       return;

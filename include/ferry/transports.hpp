@@ -85,8 +85,8 @@ struct WriteBufferLimits {
 };
 // What set_write_buffer_limits() takes: both may be left out.
 struct WriteBufferMarks {
-  std::optional<std::int64_t> high;
-  std::optional<std::int64_t> low;
+  std::optional<std::int64_t> high = {};
+  std::optional<std::int64_t> low = {};
 };
 
 class FERRY_API WriteTransport : public virtual BaseTransport {

@@ -1,59 +1,101 @@
-// Where scheduled callbacks live: a slab whose slots keep their place.
+// Where the callbacks of timers live: a slab whose slots keep their place.
 #pragma once
+
+#include "platform/memory.hpp"
 
 #include <ferry/callback.hpp>
 
+#include <bit>
 #include <cstdint>
 #include <memory>
+#include <new>
 #include <source_location>
 #include <vector>
 
 namespace ferry::internal {
 
-enum class SlotState : std::uint8_t { free, ready, timer, running, cancelled };
+enum class SlotState : std::uint8_t { free, waiting, due, running, cancelled };
 
 struct alignas(64) CallSlot {
   Callback callback;
   std::source_location where;
+};
+
+// What is asked of a slot without calling it: kept apart and dense, so that arming and cancelling
+// touches a cold slot only to write it.
+struct SlotFacts {
   std::uint32_t generation = 1;
   SlotState state = SlotState::free;
+  bool trivial = false;  // its callback needs no destruction
 };
-static_assert(sizeof(CallSlot) == 64);
 
 class CallSlots {
  public:
+  CallSlots() = default;
+  CallSlots(const CallSlots&) = delete;
+  CallSlots& operator=(const CallSlots&) = delete;
+  ~CallSlots() {
+    for (std::size_t i = 0; i < chunks_.size(); ++i) {
+      std::destroy_n(chunks_[i], first_size << i);
+      ::operator delete(chunks_[i], alignment(i));
+    }
+  }
+
+  // Each chunk is twice as large as the one before.
   CallSlot& operator[](std::uint32_t index) noexcept {
-    return chunks_[index / chunk_size][index % chunk_size];
+    const auto chunk = static_cast<std::uint32_t>(std::bit_width(index / first_size + 1)) - 1;
+    return chunks_[chunk][index - first_size * ((1u << chunk) - 1)];
   }
-  bool valid(std::uint32_t index, std::uint32_t generation) noexcept {
-    return index < size() && (*this)[index].generation == generation;
+  SlotFacts& facts(std::uint32_t index) noexcept { return facts_[index]; }
+  bool valid(std::uint32_t index, std::uint32_t generation) const noexcept {
+    return index < facts_.size() && facts_[index].generation == generation;
   }
-  std::uint32_t take() {
+  std::uint32_t take(Callback&& callback, const std::source_location& where) {
     if (free_.empty()) grow();
     const std::uint32_t index = free_.back();
     free_.pop_back();
+    SlotFacts& facts = facts_[index];
+    facts.state = SlotState::waiting;
+    facts.trivial = callback.trivial();
+    CallSlot& slot = (*this)[index];
+    slot.callback.overwrite(std::move(callback));
+    slot.where = where;
     return index;
   }
+  // Its callback has been destroyed, or is trivial.
   void give_back(std::uint32_t index) noexcept {
-    CallSlot& slot = (*this)[index];
-    slot.state = SlotState::free;
-    ++slot.generation;
+    SlotFacts& facts = facts_[index];
+    facts.state = SlotState::free;
+    ++facts.generation;
     free_.push_back(index);  // has room: reserved when the slot was made
   }
-  std::uint32_t size() const noexcept {
-    return static_cast<std::uint32_t>(chunks_.size()) * chunk_size;
-  }
+  std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(facts_.size()); }
 
  private:
-  static constexpr std::uint32_t chunk_size = 128;
+  static constexpr std::uint32_t first_size = 256;
+
+  static std::align_val_t alignment(std::size_t chunk) noexcept {
+    const bool large = (sizeof(CallSlot) * first_size << chunk) >= large_page;
+    return std::align_val_t{large ? large_page : alignof(CallSlot)};
+  }
   void grow() {
     const std::uint32_t first = size();
-    free_.reserve(first + chunk_size);
-    chunks_.push_back(std::make_unique<CallSlot[]>(chunk_size));
-    for (std::uint32_t i = chunk_size; i > 0; --i) free_.push_back(first + i - 1);
+    const std::size_t chunk = chunks_.size();
+    const std::uint32_t count = first_size << chunk;
+    free_.reserve(std::size_t{first} + count);
+    facts_.resize(std::size_t{first} + count);
+    chunks_.reserve(chunk + 1);
+    void* const memory = ::operator new(sizeof(CallSlot) * count, alignment(chunk));
+    if (alignment(chunk) == std::align_val_t{large_page}) {
+      advise_large_pages(memory, sizeof(CallSlot) * count);
+    }
+    chunks_.push_back(static_cast<CallSlot*>(memory));
+    std::uninitialized_default_construct_n(chunks_.back(), count);
+    for (std::uint32_t i = count; i > 0; --i) free_.push_back(first + i - 1);
   }
 
-  std::vector<std::unique_ptr<CallSlot[]>> chunks_;
+  std::vector<CallSlot*> chunks_;
+  std::vector<SlotFacts> facts_;
   std::vector<std::uint32_t> free_;
 };
 

@@ -4,6 +4,7 @@
 #include <ferry/task.hpp>
 
 #include <algorithm>
+#include <stdexcept>
 
 namespace ferry::internal {
 
@@ -22,12 +23,20 @@ FutureState::~FutureState() {
   core->call_exception_handler(context);
 }
 
+// Debug mode: before anything changes.
+void FutureState::check_thread(const char* what) const {
+  if (const LoopCore* const core = loop_.core()) core->check_thread(what);
+}
+
 void FutureState::check_pending() const {
+  check_thread("Future::set_result");
   if (done()) throw MisuseError{"the future is done already"};
+  if (task_ != nullptr) throw MisuseError{"the future is a task's, which sets its own result"};
 }
 
 bool FutureState::cancel() {
   if (done()) return false;
+  check_thread("Future::cancel");
   if (task_ != nullptr) return task_->cancel();
   settle(State::cancelled);
   return true;
@@ -35,6 +44,7 @@ bool FutureState::cancel() {
 
 void FutureState::fail(std::exception_ptr exception) {
   check_pending();
+  if (exception == nullptr) throw std::invalid_argument{"Future::set_exception: there is none"};
   exception_ = std::move(exception);
   settle(State::failed);
 }
@@ -58,39 +68,43 @@ void FutureState::schedule(Callback callback) {
 }
 
 void FutureState::add_done_callback(Callback callback) {
+  check_thread("Future::add_done_callback");
+  LoopCore::check_callback(callback, "Future::add_done_callback");
   if (done()) return schedule(std::move(callback));
-  callbacks_.push_back(std::move(callback));
+  listeners_.push_back({nullptr, std::move(callback)});
 }
 
 void FutureState::wait(Waiter& waiter, RootTask& root, std::coroutine_handle<> frame) {
   waiter.root_ = &root;
   waiter.frame_ = frame;
   waiter.future_ = this;
-  waiters_.push_back(&waiter);
+  listeners_.push_back({&waiter, {}});
   root.waits_for(this);
   if (root.take_cancel()) cancel();  // asked for while it ran
 }
 
 void FutureState::forget(Waiter& waiter) noexcept {
-  std::erase(waiters_, &waiter);
+  std::erase_if(listeners_, [&](const Listener& one) { return one.waiter == &waiter; });
   waiter.future_ = nullptr;
 }
 
 void FutureState::settle(State state) {
   state_ = state;
   LoopCore* const core = loop_.core();
-  auto waiters = std::move(waiters_);
-  waiters_.clear();
-  for (Waiter* waiter : waiters) {
+  auto listeners = std::move(listeners_);
+  listeners_.clear();
+  for (Listener& listener : listeners) {
+    Waiter* const waiter = listener.waiter;
+    if (waiter == nullptr) {
+      schedule(std::move(listener.callback));
+      continue;
+    }
     waiter->future_ = nullptr;
     if (core == nullptr) continue;
     waiter->wakeup_ = core->soon([root = waiter->root_, frame = waiter->frame_] {
       root->wake(frame);
     });
   }
-  auto callbacks = std::move(callbacks_);
-  callbacks_.clear();
-  for (Callback& callback : callbacks) schedule(std::move(callback));
 }
 
 void throw_if_cancelled(Waiter& waiter) {

@@ -17,7 +17,6 @@ bool debug_from_environment() {
 }
 
 std::string place(const std::source_location& where) {
-  if (where.line() == 0) return "inside ferry";
   return std::string{where.file_name()} + ":" + std::to_string(where.line());
 }
 
@@ -32,7 +31,7 @@ class LoopCore::UserWatch final : public IoHandler,
     const auto self = shared_from_this();  // a callback may remove us
     for (const Interest side : {want_read, want_write}) {
       const auto callback = callbacks[side - 1];
-      if ((ready & side) != 0 && callback) call(*callback);
+      if ((ready & side) != 0 && callback) call(*callback, where[side - 1]);
     }
   }
   std::uint32_t interest() const noexcept {
@@ -44,12 +43,15 @@ class LoopCore::UserWatch final : public IoHandler,
   Ticket ticket;
 
  private:
-  void call(Callback& callback) noexcept {
+  void call(Callback& callback, std::source_location from) noexcept {
+    const bool timed = core_.settings.debug;
+    const TimePoint began = timed ? core_.now() : TimePoint{};
     try {
       callback();
     } catch (...) {
-      core_.report("a reader or writer callback threw", where[0]);
+      core_.report("a reader or writer callback threw", from);
     }
+    if (timed) core_.note_slow(began, "a reader or writer callback", from);
   }
   LoopCore& core_;
 };
@@ -59,7 +61,8 @@ LoopCore::LoopCore(Loop& loop, std::unique_ptr<BackendParts> parts)
       control_block_{new LoopControl{this, 0}},
       control_{control_block_},
       parts_{std::move(parts)},
-      remote_{std::make_shared<RemoteQueue>(*parts_->selector)},
+      remote_{RemoteQueue::take(*parts_->selector)},
+      remote_epoch_{remote_.epoch()},
       edge_triggered_{parts_->selector->edge_triggered()},
       scratch_{new std::byte[scratch_size]} {
   settings.debug = debug_from_environment();
@@ -72,40 +75,31 @@ LoopCore::~LoopCore() {
 
 // --- Scheduling ---
 
-std::uint32_t LoopCore::fill_slot(Callback&& callback, const std::source_location& where,
-                                  SlotState state) {
-  const std::uint32_t index = slots_.take();
-  CallSlot& slot = slots_[index];
-  slot.callback = std::move(callback);
-  slot.where = where;
-  slot.state = state;
-  return index;
-}
-
 Handle LoopCore::schedule(Callback&& callback, const std::source_location& where) {
   if (closed_) return {};  // from a destructor while the loop ends
-  const std::uint32_t index = fill_slot(std::move(callback), where, SlotState::ready);
-  ready_.push_back({index, 0});
-  return Handle{control_, index, slots_[index].generation};
+  return Handle{control_, Handle::Kind::soon, ready_.add(std::move(callback), where)};
 }
 
-Handle LoopCore::call_soon(Callback callback, const std::source_location& where) {
+Handle LoopCore::call_soon(Callback&& callback, const std::source_location& where) {
   check_usable("call_soon");
   check_thread("call_soon");
+  check_callback(callback, "call_soon");
   return schedule(std::move(callback), where);
 }
 
-TimerHandle LoopCore::call_at(TimePoint when, Callback callback,
+TimerHandle LoopCore::call_at(TimePoint when, Callback&& callback,
                               const std::source_location& where) {
   check_usable("call_at");
   check_thread("call_at");
+  check_callback(callback, "call_at");
   if (closed_) return {};
-  const std::uint32_t index = fill_slot(std::move(callback), where, SlotState::timer);
+  const std::uint32_t index = slots_.take(std::move(callback), where);
   timers_.add(index, when);
-  return TimerHandle{Handle{control_, index, slots_[index].generation}, when};
+  const std::uint64_t number = (std::uint64_t{slots_.facts(index).generation} << 32) | index;
+  return TimerHandle{Handle{control_, Handle::Kind::timer, number}, when};
 }
 
-TimerHandle LoopCore::call_later(Seconds delay, Callback callback,
+TimerHandle LoopCore::call_later(Seconds delay, Callback&& callback,
                                  const std::source_location& where) {
   if (std::isnan(delay.count())) throw std::invalid_argument{"call_later: the delay is NaN"};
   constexpr Seconds most = std::chrono::hours{24 * 365 * 100};
@@ -114,18 +108,19 @@ TimerHandle LoopCore::call_later(Seconds delay, Callback callback,
   return call_at(now() + wait, std::move(callback), where);
 }
 
-void LoopCore::cancel(std::uint32_t index, std::uint32_t generation) noexcept {
+void LoopCore::cancel_timer(std::uint32_t index, std::uint32_t generation) noexcept {
   if (!slots_.valid(index, generation)) return;
-  CallSlot& slot = slots_[index];
-  if (slot.state == SlotState::timer) {
-    timers_.remove(index);
-    slot.state = SlotState::cancelled;  // a capture's destructor may cancel as well
-    Callback dying = std::move(slot.callback);
-    slots_.give_back(index);
-  } else if (slot.state == SlotState::ready) {
-    slot.state = SlotState::cancelled;
-    Callback dying = std::move(slot.callback);
-  }
+  SlotFacts& facts = slots_.facts(index);
+  const bool trivial = facts.trivial;
+  const SlotState state = facts.state;
+  if (state != SlotState::waiting && state != SlotState::due) return;
+  // Out of reach first: a capture's destructor may cancel as well.
+  facts.state = SlotState::cancelled;
+  facts.trivial = true;
+  const Callback dying = trivial ? Callback{} : std::move(slots_[index].callback);
+  if (state != SlotState::waiting) return;  // its place in the ready queue gives the slot back
+  timers_.remove(index);
+  slots_.give_back(index);
 }
 
 // --- Watches ---
@@ -138,6 +133,7 @@ LoopCore::Watch* LoopCore::find(Ticket ticket) noexcept {
 
 Error LoopCore::watch(NativeHandle handle, std::uint32_t interest, Trigger trigger,
                       IoHandler& handler, Ticket& ticket) {
+  if (!user_watches_.empty()) forget_stale(handle, handler);
   if (free_watches_.empty()) {
     free_watches_.push_back(static_cast<std::uint32_t>(watches_.size()));
     watches_.emplace_back();
@@ -154,6 +150,16 @@ Error LoopCore::watch(NativeHandle handle, std::uint32_t interest, Trigger trigg
   return {};
 }
 
+// A handle of the user's that was closed without remove_reader(), and whose number is now another's.
+void LoopCore::forget_stale(NativeHandle handle, const IoHandler& owner) {
+  const auto found = user_watches_.find(handle);
+  if (found == user_watches_.end() || found->second.get() == &owner) return;
+  const auto gone = std::move(found->second);
+  user_watches_.erase(found);
+  unwatch(gone->ticket, false);
+  soon([gone] {});  // the captures die later, where they harm nobody
+}
+
 Error LoopCore::rewatch(Ticket ticket, std::uint32_t interest) {
   Watch* const watch = find(ticket);
   if (watch == nullptr) return {};
@@ -165,11 +171,11 @@ void LoopCore::unwatch(Ticket& ticket, bool closing) noexcept {
   Watch* const watch = find(ticket);
   ticket = {};
   if (watch == nullptr) return;
-  parts_->selector->remove(watch->handle, closing);
+  // By level, a duplicate that somebody holds would go on to be reported.
+  parts_->selector->remove(watch->handle, closing && watch->trigger == Trigger::edge);
   watch->handler = nullptr;
   watch->ready = 0;
-  // 0 is no ticket, and the largest one means the remote batch in the ready queue.
-  if (++watch->generation >= remote_batch) watch->generation = 1;
+  if (++watch->generation > ReadyItem::last_generation) watch->generation = 1;  // 0 is no ticket
   free_watches_.push_back(static_cast<std::uint32_t>(watch - watches_.data()));
 }
 
@@ -217,10 +223,12 @@ Future<Answer> LoopCore::resolve(Query query) {
   auto future = loop_.create_future<Answer>();
   const std::uint64_t number = ++look_up_number_;
   look_ups_.emplace(number, future);
-  // The resolver's thread holds nothing of ours: only a number, and the queue, which outlives us.
-  parts_->resolver->resolve(std::move(query), [this, number, queue = remote_](Answer answer) {
+  // The resolver's thread holds nothing of ours but numbers, and a queue that is never freed.
+  parts_->resolver->resolve(std::move(query), [this, number, queue = &remote_,
+                                                  epoch = remote_epoch_](Answer answer) {
     auto found = std::make_shared<Answer>(std::move(answer));
     queue->post(
+        epoch,
         [this, number, found] {
           const auto entry = look_ups_.find(number);
           if (entry == look_ups_.end()) return;
@@ -239,6 +247,8 @@ void LoopCore::add_reader(NativeHandle handle, std::uint32_t interest, Callback 
                           const std::source_location& where) {
   check_usable("add_reader");
   check_thread("add_reader");
+  check_callback(callback, "add_reader");
+  if (closed_) return;
   for (const Watch& watch : watches_) {
     const bool ours = watch.handler != nullptr && watch.handle == handle;
     if (ours && !user_watches_.contains(handle)) {
@@ -253,7 +263,7 @@ void LoopCore::add_reader(NativeHandle handle, std::uint32_t interest, Callback 
   entry->where[interest - 1] = where;
   const Error error =
       fresh ? watch(handle, interest, Trigger::level, *entry, entry->ticket)
-            : before == nullptr ? rewatch(entry->ticket, entry->interest()) : Error{};
+            : rewatch(entry->ticket, entry->interest());  // the number may be new (T-204)
   if (!error) return;
   slot = before;
   if (fresh) user_watches_.erase(handle);
@@ -280,6 +290,8 @@ void LoopCore::add_signal_handler(int signal, Callback callback,
                                   const std::source_location& where) {
   check_usable("add_signal_handler");
   check_thread("add_signal_handler");
+  check_callback(callback, "add_signal_handler");
+  if (closed_) return;
   parts_->signals->take(signal);
   signal_handlers_[signal] = {std::make_shared<Callback>(std::move(callback)), where};
 }
@@ -335,11 +347,13 @@ void LoopCore::log(LogLevel level, std::string_view text) noexcept {
                static_cast<int>(text.size()), text.data());
 }
 
-void LoopCore::note_slow(TimePoint began, const std::string& what) noexcept {
+void LoopCore::note_slow(TimePoint began, const std::string& what,
+                         const std::source_location& where) noexcept {
   const auto took = now() - began;
   if (took < settings.slow) return;
+  const std::string from = where.line() != 0 ? " scheduled at " + place(where) : "";
   log(LogLevel::warning,
-      what + " took " + std::to_string(std::chrono::duration<double>(took).count()) + " s");
+      what + from + " took " + std::to_string(std::chrono::duration<double>(took).count()) + " s");
 }
 
 void LoopCore::check_thread_slowly(const char* what) const {
@@ -351,6 +365,10 @@ void LoopCore::check_thread_slowly(const char* what) const {
 
 void LoopCore::check_usable(const char* what) const {
   if (closed_ && !tearing_down_) throw MisuseError{std::string{what} + ": the loop is closed"};
+}
+
+void LoopCore::check_callback(const Callback& callback, const char* what) {
+  if (!callback) throw std::invalid_argument{std::string{what} + ": the callback is empty"};
 }
 
 // --- The end ---
@@ -365,7 +383,7 @@ void LoopCore::close() {
       log(LogLevel::warning, "left open when the loop was closed: " + member.describe());
     });
   }
-  remote_->close();
+  remote_.give_back();
   for (const auto& [signal, handler] : signal_handlers_) parts_->signals->give_back(signal);
   drop_members();
   while (!tasks_.empty()) {
@@ -388,14 +406,9 @@ void LoopCore::drop_members() noexcept {
 }
 
 void LoopCore::forget_callbacks() noexcept {
-  for (RemoteQueue::Node* node = remote_->fetch(); node != nullptr;) {
-    RemoteQueue::Node* const next = node->next;
-    remote_->drop(*node);
-    node = next;
-  }
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     const Callback dying = std::move(slots_[i].callback);
-    ++slots_[i].generation;
+    ++slots_.facts(i).generation;
   }
   ready_.clear();
   timers_.clear();

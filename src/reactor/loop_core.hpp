@@ -6,6 +6,7 @@
 #include "reactor/block_pool.hpp"
 #include "reactor/call_slots.hpp"
 #include "reactor/loop_member.hpp"
+#include "reactor/ready_queue.hpp"
 #include "reactor/remote_queue.hpp"
 #include "reactor/timer_queue.hpp"
 
@@ -34,13 +35,14 @@ class LoopCore final : public IoContext {
   ~LoopCore();
 
   // --- Scheduling ---
-  Handle call_soon(Callback callback, const std::source_location& where);
-  TimerHandle call_at(TimePoint when, Callback callback, const std::source_location& where);
-  TimerHandle call_later(Seconds delay, Callback callback, const std::source_location& where);
-  void cancel(std::uint32_t index, std::uint32_t generation) noexcept;
+  Handle call_soon(Callback&& callback, const std::source_location& where);
+  TimerHandle call_at(TimePoint when, Callback&& callback, const std::source_location& where);
+  TimerHandle call_later(Seconds delay, Callback&& callback, const std::source_location& where);
+  void cancel_soon(std::uint64_t number) noexcept { ready_.cancel(number); }
+  void cancel_timer(std::uint32_t index, std::uint32_t generation) noexcept;
   TimePoint now() const noexcept { return parts_->clock->now(); }
   // For our own use: no thread check, no place.
-  Handle soon(Callback callback) { return schedule(std::move(callback), {}); }
+  Handle soon(Callback&& callback) { return schedule(std::move(callback), {}); }
 
   // --- Running ---
   void run_forever();
@@ -106,13 +108,18 @@ class LoopCore final : public IoContext {
     if (settings.debug) check_thread_slowly(what);
   }
   void check_usable(const char* what) const;
+  void check_can_run(const char* what) const;
+  static void check_callback(const Callback& callback, const char* what);
   bool tearing_down() const noexcept { return tearing_down_; }
 
   Loop& loop() noexcept { return loop_; }
   Network& network() noexcept { return *parts_->network; }
   BlockPool& blocks() noexcept { return blocks_; }
   const ControlRef& control() const noexcept { return control_; }
-  RemoteQueue& remote() noexcept { return *remote_; }
+  // False: the loop is closed. Any thread.
+  bool post(Callback&& callback, const std::source_location& where, ThreadsafeHandle* handle) {
+    return remote_.post(remote_epoch_, std::move(callback), where, handle);
+  }
   const BackendParts& parts() const noexcept { return *parts_; }
 
   struct Settings {
@@ -126,11 +133,6 @@ class LoopCore final : public IoContext {
  private:
   static constexpr std::size_t scratch_size = 64 * 1024;
   class UserWatch;
-  struct ReadyItem {
-    std::uint32_t index;
-    std::uint32_t generation;  // of a watch; 0: a call slot; remote_batch: index unused
-  };
-  static constexpr std::uint32_t remote_batch = ~std::uint32_t{0};
   struct Watch {
     IoHandler* handler = nullptr;
     NativeHandle handle = invalid_handle;
@@ -141,22 +143,24 @@ class LoopCore final : public IoContext {
   };
 
   Handle schedule(Callback&& callback, const std::source_location& where);
-  std::uint32_t fill_slot(Callback&& callback, const std::source_location& where, SlotState state);
   Watch* find(Ticket ticket) noexcept;
+  void forget_stale(NativeHandle handle, const IoHandler& owner);
   std::optional<std::chrono::nanoseconds> time_to_wait() const noexcept;
   void poll_into(std::vector<Event>& events, std::optional<std::chrono::nanoseconds> timeout);
   bool poll_busily(std::vector<Event>& events, std::optional<std::chrono::nanoseconds>& timeout);
   void turn();
   void run_ready();
-  void run_item(ReadyItem item) noexcept;
-  void run_call(std::uint32_t index) noexcept;
-  void run_watch(ReadyItem item) noexcept;
+  void run_item(ReadyItem& item) noexcept;
+  void run_call(Callback& callback, const std::source_location& where) noexcept;
+  void run_timer(std::uint32_t index) noexcept;
+  void run_watch(Ticket ticket) noexcept;
   void run_remote() noexcept;
   void flush_dirty() noexcept;
   void collect_signals();
   void run_signal(int signal);
   void check_thread_slowly(const char* what) const;
-  void note_slow(TimePoint began, const std::string& what) noexcept;
+  void note_slow(TimePoint began, const std::string& what,
+                 const std::source_location& where) noexcept;
   void forget_callbacks() noexcept;
   void drop_members() noexcept;
 
@@ -164,15 +168,18 @@ class LoopCore final : public IoContext {
   LoopControl* control_block_;
   ControlRef control_;
   std::unique_ptr<BackendParts> parts_;
-  std::shared_ptr<RemoteQueue> remote_;
+  RemoteQueue& remote_;
+  const std::uint64_t remote_epoch_;  // after close() the queue is another loop's
   bool edge_triggered_;
-  bool running_ = false, stopping_ = false, closed_ = false, tearing_down_ = false;
+  bool running_ = false, stopping_ = false, closed_ = false;
+  std::atomic<bool> tearing_down_{false};  // asked by those who post from other threads
   bool gathering_ = false;
   std::thread::id thread_;
 
   CallSlots slots_;
   TimerQueue timers_;
-  std::vector<ReadyItem> ready_, current_;
+  ReadyQueue ready_;
+  std::vector<std::uint32_t> due_;
   std::vector<Event> events_;
   std::vector<Watch> watches_;
   std::vector<std::uint32_t> free_watches_;

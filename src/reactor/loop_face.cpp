@@ -3,7 +3,24 @@
 
 #include <ferry/loop.hpp>
 
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
 namespace ferry {
+namespace {
+
+// As the clock counts; what is longer than a century is a century.
+TimePoint::duration checked(Seconds duration, const char* what) {
+  if (std::isnan(duration.count())) {
+    throw std::invalid_argument{std::string{what} + ": the duration is NaN"};
+  }
+  constexpr Seconds most = std::chrono::hours{24 * 365 * 100};
+  return std::chrono::ceil<TimePoint::duration>(std::clamp(duration, Seconds::zero(), most));
+}
+
+}  // namespace
 
 Backend::Backend(std::unique_ptr<internal::BackendParts> parts) noexcept
     : parts_{std::move(parts)} {}
@@ -14,7 +31,14 @@ std::string_view Backend::name() const noexcept { return parts_->name; }
 
 void Handle::cancel() noexcept {
   cancelled_ = true;
-  if (auto* core = loop_.core()) core->cancel(index_, generation_);
+  internal::LoopCore* const core = loop_.core();
+  if (core == nullptr) return;
+  if (kind_ == Kind::timer) {
+    core->cancel_timer(static_cast<std::uint32_t>(number_),
+                       static_cast<std::uint32_t>(number_ >> 32));
+  } else {
+    core->cancel_soon(number_);
+  }
 }
 
 Loop::Events::Events() noexcept = default;
@@ -38,8 +62,9 @@ TimerHandle Loop::call_at(TimePoint when, Callback callback, Where where) {
   return core_->call_at(when, std::move(callback), where);
 }
 ThreadsafeHandle Loop::call_soon_threadsafe(Callback callback, Where where) {
+  internal::LoopCore::check_callback(callback, "call_soon_threadsafe");
   ThreadsafeHandle handle;
-  if (!core_->remote().post(std::move(callback), where, &handle)) {
+  if (!core_->post(std::move(callback), where, &handle) && !core_->tearing_down()) {
     throw MisuseError{"call_soon_threadsafe: the loop is closed"};
   }
   return handle;
@@ -47,6 +72,7 @@ ThreadsafeHandle Loop::call_soon_threadsafe(Callback callback, Where where) {
 TimePoint Loop::time() const noexcept { return core_->now(); }
 
 void Loop::run_forever() { core_->run_forever(); }
+void Loop::check_can_run() const { core_->check_can_run("run_until_complete"); }
 void Loop::run_until_done(internal::FutureState& future) { core_->run_until_done(future); }
 void Loop::stop() {
   core_->check_thread("stop");
@@ -64,7 +90,8 @@ void Loop::process_events(Events events) {
 }
 void Loop::process_ready() { core_->process_ready(); }
 void Loop::set_busy_poll(Seconds duration) {
-  core_->settings.busy_poll = std::chrono::ceil<TimePoint::duration>(duration);
+  core_->check_thread("set_busy_poll");
+  core_->settings.busy_poll = checked(duration, "set_busy_poll");
 }
 
 void Loop::start_task(std::shared_ptr<internal::RootTask> task) {
@@ -91,6 +118,7 @@ void Loop::add_signal_handler(int signal, Callback callback, Where where) {
 bool Loop::remove_signal_handler(int signal) { return core_->remove_signal_handler(signal); }
 
 void Loop::set_exception_handler(ExceptionHandler handler) {
+  core_->check_thread("set_exception_handler");
   core_->settings.exception_handler = std::move(handler);
 }
 ExceptionHandler Loop::get_exception_handler() const { return core_->settings.exception_handler; }
@@ -100,12 +128,16 @@ void Loop::call_exception_handler(const ExceptionContext& context) noexcept {
 void Loop::default_exception_handler(const ExceptionContext& context) {
   core_->default_exception_handler(context);
 }
-void Loop::set_log_sink(LogSink sink) { core_->settings.log_sink = std::move(sink); }
+void Loop::set_log_sink(LogSink sink) {
+  core_->check_thread("set_log_sink");
+  core_->settings.log_sink = std::move(sink);
+}
 void Loop::log(LogLevel level, std::string_view text) noexcept { core_->log(level, text); }
 void Loop::set_debug(bool on) { core_->settings.debug = on; }
 bool Loop::get_debug() const noexcept { return core_->settings.debug; }
 void Loop::set_slow_callback_duration(Seconds duration) {
-  core_->settings.slow = std::chrono::ceil<TimePoint::duration>(duration);
+  core_->check_thread("set_slow_callback_duration");
+  core_->settings.slow = checked(duration, "set_slow_callback_duration");
 }
 std::string_view Loop::backend() const noexcept { return core_->parts().name; }
 

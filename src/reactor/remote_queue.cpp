@@ -2,131 +2,120 @@
 
 namespace ferry {
 
-ThreadsafeHandle::ThreadsafeHandle(const ThreadsafeHandle& other) noexcept : node_{other.node_} {
-  if (node_ != nullptr) node_->word.fetch_add(Node::reference, std::memory_order_relaxed);
-}
-ThreadsafeHandle::ThreadsafeHandle(ThreadsafeHandle&& other) noexcept
-    : node_{std::exchange(other.node_, nullptr)} {}
-ThreadsafeHandle& ThreadsafeHandle::operator=(ThreadsafeHandle other) noexcept {
-  std::swap(node_, other.node_);
-  return *this;
-}
-ThreadsafeHandle::~ThreadsafeHandle() {
-  if (node_ == nullptr) return;
-  const auto before = node_->word.fetch_sub(Node::reference, std::memory_order_acq_rel);
-  // The queue's reference ends after the callback's captures died: nothing of the user's is left.
-  if (before / Node::reference == 1) delete node_;
-}
-
 void ThreadsafeHandle::cancel() noexcept {
-  if (node_ == nullptr) return;
-  std::uint32_t word = node_->word.load(std::memory_order_acquire);
-  for (;;) {
-    switch (word & Node::state_mask) {
-      case Node::queued:
-        if (node_->word.compare_exchange_weak(word, word + Node::cancelled)) return;
-        break;
-      case Node::running:
-        if (node_->runner == std::this_thread::get_id()) return;
-        node_->word.compare_exchange_weak(word, word + (Node::awaited - Node::running));
-        break;
-      case Node::awaited:
-        if (node_->runner == std::this_thread::get_id()) return;
-        node_->word.wait(word);
-        word = node_->word.load(std::memory_order_acquire);
-        break;
-      default:
-        return;  // done, or cancelled already
-    }
-  }
-}
-
-bool ThreadsafeHandle::cancelled() const noexcept {
-  return node_ != nullptr && (node_->word.load() & Node::state_mask) == Node::cancelled;
+  cancelled_ = true;
+  if (queue_ != nullptr) queue_->cancel(number_);
 }
 
 namespace internal {
+namespace {
 
-bool RemoteQueue::post(Callback&& callback, const std::source_location& where,
-                       ThreadsafeHandle* handle) {
-  const std::uint32_t references = handle != nullptr ? 2 : 1;
-  bool first = false;
+// Of the queues that no loop uses. Never destroyed: handles may outlive everything.
+struct Spare {
+  std::mutex mutex;
+  std::vector<RemoteQueue*> queues;
+  std::vector<RemoteQueue*> all;
+};
+Spare& spare() {
+  static Spare* const queues = new Spare;
+  return *queues;
+}
+
+}  // namespace
+
+RemoteQueue& RemoteQueue::take(Poller& poller) {
+  RemoteQueue* queue = nullptr;
+  {
+    Spare& free = spare();
+    const std::lock_guard lock{free.mutex};
+    if (free.queues.empty()) {
+      free.queues.push_back(new RemoteQueue);
+      free.all.push_back(free.queues.back());
+    }
+    queue = free.queues.back();
+    free.queues.pop_back();
+  }
+  const std::lock_guard lock{queue->mutex_};
+  queue->poller_ = &poller;
+  queue->closed_ = false;
+  return *queue;
+}
+
+void RemoteQueue::give_back() noexcept {
+  std::vector<Post> dying;
   {
     const std::lock_guard lock{mutex_};
-    if (closed_) return false;
-    Node* node = free_;
-    if (node != nullptr) {
-      free_ = node->next;
-    } else {
-      node = new Node;
-    }
-    node->callback = std::move(callback);
-    node->where = where;
-    node->next = nullptr;
-    node->word.store(references * Node::reference, std::memory_order_relaxed);
-    first = first_ == nullptr;
-    (first ? first_ : last_->next) = node;
-    last_ = node;
-    if (handle != nullptr) *handle = ThreadsafeHandle{node};
-    if (first) pending_.store(true);
-    // Inside the lock, so that close() and the end of the poller wait for it.
-    if (first && asleep_.load()) poller_->wake();
+    closed_ = true;
+    epoch_.fetch_add(1, std::memory_order_relaxed);
+    dying.swap(queued_);
+    running_.clear();
+    finished_.store(next_number_);
+    pending_.store(false);
+    asleep_.store(false);
+    poller_ = nullptr;
   }
+  dying.clear();  // captures may do anything, so not under the mutex
+  Spare& free = spare();
+  const std::lock_guard lock{free.mutex};
+  free.queues.push_back(this);
+}
+
+bool RemoteQueue::post(std::uint64_t epoch, Callback&& callback,
+                       const std::source_location& where, ThreadsafeHandle* handle) {
+  const std::lock_guard lock{mutex_};
+  if (closed_ || epoch != epoch_.load(std::memory_order_relaxed)) return false;
+  queued_.emplace_back(std::move(callback), where);
+  if (handle != nullptr) *handle = ThreadsafeHandle{this, next_number_};
+  ++next_number_;
+  if (queued_.size() > 1) return true;
+  pending_.store(true);
+  // Inside the lock, so that the end of the poller waits for it.
+  if (asleep_.load()) poller_->wake();
   return true;
 }
 
-RemoteQueue::Node* RemoteQueue::fetch() noexcept {
-  const std::lock_guard lock{mutex_};
-  if (used_ != nullptr) {
-    used_last_->next = free_;
-    free_ = std::exchange(used_, nullptr);
+void RemoteQueue::cancel(std::uint64_t number) noexcept {
+  std::unique_lock lock{mutex_};
+  if (number < finished_.load(std::memory_order_acquire)) return;
+  const std::uint64_t first_queued = next_number_ - queued_.size();
+  if (number >= first_queued) {
+    queued_[number - first_queued].state.store(cancelled, std::memory_order_relaxed);
+    return;
   }
+  Post& post = running_[number - batch_number_];
+  std::uint8_t state = queued;
+  if (post.state.compare_exchange_strong(state, cancelled)) return;
+  if (state == cancelled || runner_ == std::this_thread::get_id()) return;
+  // It runs now (or has just ended): whoever ends it takes the mutex if it sees that we wait.
+  state = begun;
+  if (!post.state.compare_exchange_strong(state, awaited) && state == cancelled) return;
+  ended_.wait(lock, [&] { return number < finished_.load(std::memory_order_acquire); });
+}
+
+void RemoteQueue::fetch() noexcept {
+  const std::lock_guard lock{mutex_};
   pending_.store(false, std::memory_order_relaxed);
-  last_ = nullptr;
-  return std::exchange(first_, nullptr);
+  running_.swap(queued_);
+  batch_number_ = next_number_ - running_.size();
+  runner_ = std::this_thread::get_id();
 }
 
-bool RemoteQueue::begin(Node& node) noexcept {
-  node.runner = std::this_thread::get_id();
-  std::uint32_t word = node.word.load(std::memory_order_relaxed);
-  while ((word & Node::state_mask) == Node::queued) {
-    if (node.word.compare_exchange_weak(word, word + Node::running)) return true;
+void RemoteQueue::end(Post& post) noexcept {
+  post.callback.reset();  // captures die here, in the loop's thread
+  const std::uint64_t done = batch_number_ + static_cast<std::uint64_t>(&post - running_.data());
+  const bool last = &post == &running_.back();
+  if (post.state.load(std::memory_order_relaxed) == begun && !last) {
+    // Nobody waits: unless somebody begins to right now.
+    std::uint8_t state = begun;
+    if (post.state.compare_exchange_strong(state, cancelled)) {
+      finished_.store(done + 1, std::memory_order_release);
+      return;
+    }
   }
-  return false;
-}
-
-void RemoteQueue::done(Node& node) noexcept {
-  node.callback.reset();  // captures die here, in the loop's thread
-  std::uint32_t word = node.word.load(std::memory_order_relaxed);
-  std::uint32_t finished;
-  do {
-    finished = (word & ~Node::state_mask) + Node::done - Node::reference;
-  } while (!node.word.compare_exchange_weak(word, finished, std::memory_order_acq_rel));
-  if ((word & Node::state_mask) == Node::awaited) node.word.notify_all();
-  if (word / Node::reference == 1) release(node);
-}
-
-void RemoteQueue::drop(Node& node) noexcept {
-  node.callback.reset();
-  const auto before = node.word.fetch_sub(Node::reference, std::memory_order_acq_rel);
-  if (before / Node::reference == 1) release(node);
-}
-
-void RemoteQueue::release(Node& node) noexcept {
-  if (used_ == nullptr) used_last_ = &node;
-  node.next = used_;
-  used_ = &node;
-}
-
-void RemoteQueue::close() noexcept {
+  // The last one of a batch too, because the batch goes: nobody may be looking at it.
   const std::lock_guard lock{mutex_};
-  closed_ = true;
-}
-
-RemoteQueue::~RemoteQueue() {
-  for (Node* list : {first_, free_, used_}) {
-    while (list != nullptr) delete std::exchange(list, list->next);
-  }
+  finished_.store(done + 1, std::memory_order_release);
+  ended_.notify_all();
 }
 
 }  // namespace internal

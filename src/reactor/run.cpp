@@ -2,13 +2,20 @@
 #include "reactor/loop_core.hpp"
 
 #include <algorithm>
+#include <cmath>
+#include <stdexcept>
 #include <string>
 
 namespace ferry::internal {
 
+void LoopCore::check_can_run(const char* what) const {
+  check_usable(what);
+  if (running_) throw MisuseError{std::string{what} + ": the loop is running already"};
+}
+
 void LoopCore::run_forever() {
-  check_usable("run_forever");
-  if (running_) throw MisuseError{"the loop is running already"};
+  check_can_run("run_forever");
+  if (closed_) return;  // from a destructor while the loop ends
   struct Run {
     LoopCore& core;
     explicit Run(LoopCore& loop) : core{loop} {
@@ -26,15 +33,16 @@ void LoopCore::run_forever() {
 }
 
 void LoopCore::run_until_done(FutureState& future) {
-  check_usable("run_until_complete");
-  if (running_) throw MisuseError{"the loop is running already"};
+  check_can_run("run_until_complete");
   if (!future.done()) {
-    auto waiting = std::make_shared<bool>(true);
-    future.add_done_callback([this, waiting] {
-      if (*waiting) stop();
+    struct Waiting {  // also if the run throws
+      std::shared_ptr<bool> on = std::make_shared<bool>(true);
+      ~Waiting() { *on = false; }
+    } const waiting;
+    future.add_done_callback([this, on = waiting.on] {
+      if (*on) stop();
     });
     run_forever();
-    *waiting = false;
   }
   if (!future.done()) throw MisuseError{"the loop was stopped before the future was done"};
 }
@@ -47,12 +55,12 @@ void LoopCore::turn() {
 }
 
 std::optional<std::chrono::nanoseconds> LoopCore::time_to_wait() const noexcept {
-  if (!ready_.empty() || stopping_ || remote_->pending()) return std::chrono::nanoseconds::zero();
+  if (!ready_.empty() || stopping_ || remote_.pending()) return std::chrono::nanoseconds::zero();
   if (timers_.empty()) return std::nullopt;
   const TimePoint next = timers_.next();
   if (next == TimePoint::max()) return std::nullopt;
-  return std::max(std::chrono::nanoseconds::zero(),
-                  std::chrono::nanoseconds{next - parts_->clock->now()});
+  const TimePoint time = now();
+  return next <= time ? std::chrono::nanoseconds::zero() : std::chrono::nanoseconds{next - time};
 }
 
 void LoopCore::poll_into(std::vector<Event>& events,
@@ -60,11 +68,11 @@ void LoopCore::poll_into(std::vector<Event>& events,
   const bool sleeps = timeout != std::chrono::nanoseconds::zero();
   if (sleeps) {
     if (settings.busy_poll.count() > 0 && poll_busily(events, timeout)) return;
-    remote_->about_to_sleep();
-    if (remote_->pending_now()) timeout = std::chrono::nanoseconds::zero();
+    remote_.about_to_sleep();
+    if (remote_.pending_now()) timeout = std::chrono::nanoseconds::zero();
   }
   const Error error = parts_->selector->poll(timeout, events);
-  if (sleeps) remote_->awake();
+  if (sleeps) remote_.awake();
   if (error) error.raise();
 }
 
@@ -78,7 +86,8 @@ bool LoopCore::poll_busily(std::vector<Event>& events,
     if (Error error = parts_->selector->poll(std::chrono::nanoseconds::zero(), events)) {
       error.raise();
     }
-    if (!events.empty() || remote_->pending()) return true;
+    collect_signals();  // whose wake-up this poll may have taken
+    if (!events.empty() || !ready_.empty() || remote_.pending()) return true;
     const auto spent = now() - began;
     if (spent < limit) continue;
     if (timeout) *timeout = std::max(std::chrono::nanoseconds::zero(), *timeout - spent);
@@ -97,7 +106,7 @@ void LoopCore::process_events(const std::vector<Event>& events) {
 void LoopCore::again(Ticket ticket, std::uint32_t ready) {
   Watch* const watch = find(ticket);
   if (watch == nullptr || ready == 0) return;  // of somebody who has gone
-  if (watch->ready == 0) ready_.push_back({ticket.index, ticket.generation});
+  if (watch->ready == 0) ready_.add(ReadyItem::Kind::watch, ticket.index, ticket.generation);
   watch->ready = static_cast<std::uint8_t>(watch->ready | ready);
 }
 
@@ -108,7 +117,9 @@ void LoopCore::again_later(Ticket ticket, std::uint32_t ready) {
 void LoopCore::collect_signals() {
   std::uint64_t came = parts_->signals->fetch();
   for (int signal = 0; came != 0; ++signal, came >>= 1) {
-    if ((came & 1) != 0) soon([this, signal] { run_signal(signal); });
+    const auto handler = (came & 1) != 0 ? signal_handlers_.find(signal) : signal_handlers_.end();
+    if (handler == signal_handlers_.end()) continue;
+    schedule([this, signal] { run_signal(signal); }, handler->second.where);
   }
 }
 
@@ -123,81 +134,75 @@ void LoopCore::run_ready() {
   collect_signals();
   if (!timers_.empty()) {
     const TimePoint time = now();
-    std::uint32_t slot = 0;
-    while (timers_.pop_due(time, slot)) {
-      slots_[slot].state = SlotState::ready;
-      ready_.push_back({slot, 0});
+    due_.clear();
+    timers_.take_due(time, due_);
+    for (const std::uint32_t slot : due_) {
+      slots_.facts(slot).state = SlotState::due;
+      ready_.add(ReadyItem::Kind::timer, slot);
     }
   }
-  if (remote_->pending()) ready_.push_back({0, remote_batch});
-  // Exactly what is ready now: what these add waits for the next turn.
-  std::swap(ready_, current_);
+  if (remote_.pending()) {
+    remote_.fetch();
+    ready_.add(ReadyItem::Kind::remote, 0);
+  }
   gathering_ = true;
-  for (const ReadyItem item : current_) run_item(item);
+  ready_.run_all([this](ReadyItem& item) { run_item(item); });
   gathering_ = false;
-  current_.clear();
 }
 
-void LoopCore::run_item(ReadyItem item) noexcept {
-  if (item.generation == 0) {
-    run_call(item.index);
-  } else if (item.generation == remote_batch) {
-    run_remote();
-  } else {
-    run_watch(item);
+void LoopCore::run_item(ReadyItem& item) noexcept {
+  switch (item.kind) {
+    case ReadyItem::Kind::callback:
+      if (item.callback) run_call(item.callback, item.where);  // else it was cancelled
+      break;
+    case ReadyItem::Kind::timer: run_timer(item.index); break;
+    case ReadyItem::Kind::watch: run_watch({item.index, item.generation}); break;
+    case ReadyItem::Kind::remote: run_remote(); break;
   }
   flush_now();
 }
 
-void LoopCore::run_call(std::uint32_t index) noexcept {
-  CallSlot& slot = slots_[index];  // keeps its place whatever the callback adds
-  if (slot.state == SlotState::ready) {
-    slot.state = SlotState::running;
-    const bool timed = settings.debug;
-    const TimePoint began = timed ? now() : TimePoint{};
-    try {
-      slot.callback();
-    } catch (...) {
-      report("a callback threw", slot.where);
-    }
-    if (timed) note_slow(began, "a callback");
+void LoopCore::run_call(Callback& callback, const std::source_location& where) noexcept {
+  const bool timed = settings.debug;
+  const TimePoint began = timed ? now() : TimePoint{};
+  try {
+    callback();
+  } catch (...) {
+    report("a callback threw", where);
   }
-  slot.callback.reset();
+  if (timed) note_slow(began, "a callback", where);
+}
+
+void LoopCore::run_timer(std::uint32_t index) noexcept {
+  if (slots_.facts(index).state == SlotState::due) {
+    slots_.facts(index).state = SlotState::running;
+    CallSlot& slot = slots_[index];  // keeps its place whatever the callback adds
+    run_call(slot.callback, slot.where);
+    slot.callback.reset();
+  }
   slots_.give_back(index);
 }
 
-void LoopCore::run_watch(ReadyItem item) noexcept {
-  Watch* const watch = find({item.index, item.generation});
+void LoopCore::run_watch(Ticket ticket) noexcept {
+  Watch* const watch = find(ticket);
   if (watch == nullptr) return;  // closed by an earlier item of this turn
   const std::uint32_t ready = std::exchange(watch->ready, std::uint8_t{0});
-  const TimePoint began = settings.debug ? now() : TimePoint{};
   const NativeHandle handle = watch->handle;
+  const bool timed = settings.debug && !user_watches_.contains(handle);  // those time themselves
+  const TimePoint began = timed ? now() : TimePoint{};
   try {
     watch->handler->handle_ready(ready);
   } catch (...) {
     report("handling an event threw", std::source_location{});
   }
-  if (settings.debug) note_slow(began, "I/O on handle " + std::to_string(handle));
+  if (timed) note_slow(began, "I/O on handle " + std::to_string(handle), {});
 }
 
 void LoopCore::run_remote() noexcept {
-  for (RemoteQueue::Node* node = remote_->fetch(); node != nullptr;) {
-    RemoteQueue::Node* const next = node->next;
-    if (remote_->begin(*node)) {
-      const TimePoint began = settings.debug ? now() : TimePoint{};
-      try {
-        node->callback();
-      } catch (...) {
-        report("a callback threw", node->where);
-      }
-      if (settings.debug) note_slow(began, "a callback of another thread's");
-      remote_->done(*node);
-    } else {
-      remote_->drop(*node);
-    }
+  remote_.run([this](Callback& callback, const std::source_location& where) {
+    run_call(callback, where);
     flush_now();
-    node = next;
-  }
+  });
 }
 
 void LoopCore::flush_dirty() noexcept {
@@ -208,7 +213,11 @@ void LoopCore::flush_dirty() noexcept {
 
 Loop::Events LoopCore::poll_events(std::optional<Seconds> timeout) {
   check_usable("poll_events");
+  if (timeout && std::isnan(timeout->count())) {
+    throw std::invalid_argument{"poll_events: the time-out is NaN"};
+  }
   Loop::Events events;
+  if (closed_) return events;
   events.batch_ = std::make_unique<PolledBatch>();
   auto wait = time_to_wait();
   if (timeout) {
@@ -221,8 +230,8 @@ Loop::Events LoopCore::poll_events(std::optional<Seconds> timeout) {
 }
 
 void LoopCore::process_ready() {
-  check_usable("process_ready");
-  if (running_) throw MisuseError{"the loop is running already"};
+  check_can_run("process_ready");
+  if (closed_) return;
   thread_ = std::this_thread::get_id();
   running_ = true;
   run_ready();

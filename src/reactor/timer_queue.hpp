@@ -18,8 +18,8 @@ class TimerQueue {
 
   void add(std::uint32_t slot, TimePoint when);
   void remove(std::uint32_t slot) noexcept;  // must be in it
-  // Takes out the first one if it is due.
-  bool pop_due(TimePoint now, std::uint32_t& slot) noexcept;
+  // Takes out all that are due, in order.
+  void take_due(TimePoint now, std::vector<std::uint32_t>& slots);
   void clear() noexcept { heap_.clear(); }
 
  private:
@@ -39,8 +39,12 @@ class TimerQueue {
   void rise(std::size_t at, Entry entry) noexcept;
   void sink(std::size_t at, Entry entry) noexcept;
   void take_out(std::size_t at) noexcept;
+  void collect_due(std::int64_t now);
+  void rebuild_without_due(std::int64_t now) noexcept;
 
   std::vector<Entry> heap_;
+  std::vector<Entry> due_;                 // of one take_due()
+  std::vector<std::uint32_t> due_places_;  // in heap_
   std::vector<std::uint32_t> position_;
   std::uint32_t order_ = 0;
 };

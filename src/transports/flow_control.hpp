@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -19,7 +20,9 @@ class FlowControl {
   // Throws std::invalid_argument; then nothing has changed.
   void set(const WriteBufferMarks& marks, std::size_t default_mark = default_high) {
     const auto fallback = static_cast<std::int64_t>(default_mark);
-    const std::int64_t high = marks.high ? *marks.high : marks.low ? *marks.low * 4 : fallback;
+    const std::int64_t high = marks.high  ? *marks.high
+                              : marks.low ? four_times(*marks.low)
+                                          : fallback;
     const std::int64_t low = marks.low ? *marks.low : high / 4;
     if (low < 0 || high < low) {
       throw std::invalid_argument{"write buffer limits: high (" + std::to_string(high) +
@@ -35,6 +38,12 @@ class FlowControl {
   void set_paused(bool paused) noexcept { paused_ = paused; }
 
  private:
+  static std::int64_t four_times(std::int64_t low) noexcept {
+    constexpr std::int64_t most = std::numeric_limits<std::int64_t>::max();
+    if (low < 0) return low;  // refused
+    return low > most / 4 ? most : low * 4;
+  }
+
   std::size_t high_ = default_high;
   std::size_t low_ = default_high / 4;
   bool paused_ = false;

@@ -90,7 +90,10 @@ void StreamTransport::close() {
 void StreamTransport::abort() {
   if (life_.phase() == Phase::lost) return;
   core_->check_thread("abort");
-  if (life_.phase() == Phase::open) attempt();  // what was gathered has its one try
+  if (life_.phase() == Phase::open) {
+    attempt();  // what was gathered has its one try,
+    reason_.reset();  // and if that fails, we are the first cause all the same (T-020)
+  }
   perform(life_.abort());
 }
 
@@ -190,6 +193,7 @@ void StreamTransport::resume_reading() {
 
 std::span<std::byte> StreamTransport::read_buffer() {
   while (caller_.buffered()) {
+    const auto asked = caller_.protocol();
     std::span<std::byte> buffer;
     const Error error = caller_.get_buffer(site(), buffer);
     core_->flush_now();
@@ -198,8 +202,8 @@ std::span<std::byte> StreamTransport::read_buffer() {
       return {};
     }
     if (!life_.may_read()) return {};
-    if (caller_.buffered()) return buffer;
-    // It put a protocol of the other kind in its place: the loop's buffer then.
+    if (caller_.protocol() == asked) return buffer;
+    // It put another protocol in its place: that one's buffer then, or the loop's (T-013).
   }
   return core_->scratch();
 }
@@ -227,23 +231,24 @@ void StreamTransport::deliver_eof() {
 
 // --- Writing ---
 
-// False: dropped in silence, because it is too late. Throws if the caller broke the contract.
-bool StreamTransport::may_write(const char* what) {
-  if (life_.phase() == Phase::lost) {
-    if (lost_writes_ == warn_after_lost_writes) return false;
-    LoopCore* const core = control_.core();  // the loop may be gone by now
-    if (++lost_writes_ == warn_after_lost_writes && core != nullptr) {
-      core->log(LogLevel::warning, std::string{what} + "() on a connection that is lost");
-    }
-    return false;
+// False: dropped, because it is too late. Throws if the caller broke the contract.
+bool StreamTransport::may_write(const char* what, bool nothing) {
+  if (life_.phase() != Phase::lost) {
+    core_->check_thread(what);
+    if (life_.ended_writing()) throw MisuseError{std::string{what} + "() after write_eof()"};
+    if (life_.may_write()) return true;
   }
-  core_->check_thread(what);
-  if (life_.ended_writing()) throw MisuseError{std::string{what} + "() after write_eof()"};
-  return life_.may_write();
+  if (nothing) return false;
+  if (lost_writes_ < warn_after_lost_writes) ++lost_writes_;
+  LoopCore* const core = control_.core();  // the loop may be gone by now
+  if (lost_writes_ == warn_after_lost_writes && core != nullptr) {
+    core->log(LogLevel::warning, std::string{what} + "() on a connection that is closing or lost");
+  }
+  return false;
 }
 
 void StreamTransport::write(BytesView data) {
-  if (!may_write("write") || data.empty()) return;
+  if (!may_write("write", data.empty()) || data.empty()) return;
   const bool try_now = !core_->gathering() || data.size() >= direct_size;
   if (try_now && queue_.empty() && channel_->can_try()) {
     data = data.subview(channel_->try_write({&data, 1}));
@@ -254,7 +259,7 @@ void StreamTransport::write(BytesView data) {
 }
 
 void StreamTransport::write_gathered(std::span<const BytesView> chunks) {
-  if (!may_write("writelines")) return;
+  if (!may_write("writelines", chunks.empty())) return;
   for (const BytesView& chunk : chunks) {
     if (!chunk.empty()) queue_.append(chunk, core_->blocks());
     // Not all of a large list is copied before anything is sent.
@@ -345,7 +350,8 @@ void StreamTransport::resume_if_low() {
 // --- The rest ---
 
 void StreamTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
-  if (life_.phase() == Phase::lost) return;
+  // Also between abort() and connection_lost(), which is the new one's then.
+  if (caller_.protocol() == nullptr || control_.core() == nullptr) return;
   core_->check_thread("set_protocol");
   caller_.set(std::move(protocol));
 }

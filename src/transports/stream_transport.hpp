@@ -87,7 +87,7 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   void closed() override;
 
   ProtocolCaller::Site site() noexcept { return {core_->loop(), *this}; }
-  bool may_write(const char* what);
+  bool may_write(const char* what, bool nothing);
   void open(Opened& opened);
   void perform(std::uint32_t actions);
   void deliver_eof();
@@ -104,6 +104,7 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   static constexpr std::size_t direct_size = 8 * 1024;
 
   struct FlushTimeout {
+    ~FlushTimeout() { timer.cancel(); }
     Seconds duration{};
     TimerHandle timer;
   };

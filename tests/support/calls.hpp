@@ -6,11 +6,21 @@
 #include <array>
 #include <atomic>
 #include <cstddef>
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 namespace test {
 
 using ferry::internal::calls::Call;
+
+// The call in which a backend waits.
+inline Call waiting_call(std::string_view backend) {
+  return backend == "epoll" ? Call::epoll_wait : Call::poll;
+}
 
 // While it lives it sees every system call that ferry makes. One at a time.
 class Calls final : public ferry::internal::calls::Hook {
@@ -27,11 +37,22 @@ class Calls final : public ferry::internal::calls::Hook {
   }
   // Each call of this kind moves at most `size` bytes.
   void limit(Call call, std::size_t size) { limits_[index(call)] = size; }
+  // Just before the next call of this kind, after `skip` more of them, `action` is run.
+  void before_next(Call call, std::function<void()> action, int skip = 0) {
+    actions_.push_back({call, skip, std::move(action)});
+  }
   // How many there were, since the beginning or the last reset().
   long count(Call call) const { return counts_[index(call)]; }
   void reset() {
     for (auto& count : counts_) count = 0;
   }
+  // The addresses of this host, in this order, in the resolver's place.
+  void answer(const std::string& host, std::vector<std::string> addresses) {
+    answers_[host] = std::move(addresses);
+  }
+  // Sees each call before it is made, on the thread that makes it; what it returns, if not 0, is the
+  // error to fail with.
+  std::function<int(Call call, int handle)> on_call;
 
  private:
   struct Rule {
@@ -41,12 +62,21 @@ class Calls final : public ferry::internal::calls::Hook {
     int handle;
     int skip;
   };
+  struct Action {
+    Call call;
+    int skip;
+    std::function<void()> run;
+  };
   static std::size_t index(Call call) { return static_cast<std::size_t>(call); }
 
   int before(Call call, int handle, std::size_t& size) override {
     ++counts_[index(call)];
+    run_actions(call);
     const std::size_t most = limits_[index(call)];
     if (most > 0 && size > most) size = most;
+    if (on_call) {
+      if (const int error = on_call(call, handle); error != 0) return error;
+    }
     for (Rule& rule : rules_) {
       if (rule.call != call || rule.times == 0) continue;
       if (rule.handle != -1 && rule.handle != handle) continue;
@@ -60,9 +90,32 @@ class Calls final : public ferry::internal::calls::Hook {
     return 0;
   }
 
+  int look_up(const char* host, const char* service, const addrinfo* hints,
+              addrinfo** out) override {
+    const auto found = host != nullptr ? answers_.find(host) : answers_.end();
+    if (found == answers_.end()) return ::getaddrinfo(host, service, hints, out);
+    *out = nullptr;
+    addrinfo** last = out;
+    for (const std::string& address : found->second) {
+      if (::getaddrinfo(address.c_str(), service, hints, last) != 0) *last = nullptr;
+      while (*last != nullptr) last = &(*last)->ai_next;
+    }
+    return *out != nullptr || found->second.empty() ? 0 : EAI_NONAME;
+  }
+
+  void run_actions(Call call) {
+    for (std::size_t i = 0; i < actions_.size(); ++i) {
+      if (actions_[i].call != call || !actions_[i].run || actions_[i].skip-- > 0) continue;
+      const auto run = std::exchange(actions_[i].run, nullptr);
+      run();  // may make calls itself
+    }
+  }
+
   std::array<std::atomic<long>, static_cast<std::size_t>(Call::count)> counts_{};
   std::array<std::size_t, static_cast<std::size_t>(Call::count)> limits_{};
   std::vector<Rule> rules_;
+  std::vector<Action> actions_;
+  std::map<std::string, std::vector<std::string>> answers_;
 };
 
 }  // namespace test

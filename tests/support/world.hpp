@@ -19,6 +19,19 @@ using namespace std::chrono_literals;
 // The backend that FERRY_TEST_BACKEND names (epoll, poll); default: the system's own.
 ferry::Backend backend();
 
+// Whether a sanitizer makes everything slower: tests of scale do less then.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+#else
+inline constexpr bool sanitized = false;
+#endif
+
 // How many descriptors this process has open.
 std::size_t open_descriptors();
 

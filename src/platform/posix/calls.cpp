@@ -28,6 +28,7 @@ int getaddrinfo(const char* host, const char* service, const addrinfo* hints, ad
   std::size_t none = 0;
   if (hook != nullptr) {
     if (const int code = hook->before(Call::getaddrinfo, -1, none); code != 0) return code;
+    return hook->look_up(host, service, hints, out);
   }
 #endif
   return ::getaddrinfo(host, service, hints, out);

@@ -34,6 +34,11 @@ class Hook {
   // An errno to fail with instead of making the call; 0: make it. May lower `size`, the number of
   // bytes to move. getaddrinfo: `handle` is -1, and the number is its own EAI_ code.
   virtual int before(Call call, int handle, std::size_t& size) = 0;
+  // Makes a look-up that before() has let pass.
+  virtual int look_up(const char* host, const char* service, const addrinfo* hints,
+                      addrinfo** out) {
+    return ::getaddrinfo(host, service, hints, out);
+  }
 };
 // Null: none. Set while no other thread makes calls.
 extern Hook* hook;

@@ -88,7 +88,8 @@ void FdChannel::read_some() {
 
 // False: nothing more in this turn.
 bool FdChannel::read_once(std::size_t& share) {
-  const std::span<std::byte> into = owner_->read_buffer();
+  std::span<std::byte> into = owner_->read_buffer();
+  if (into.size() > share) into = into.first(share);
   if (into.empty() || fd_ == invalid_handle || !reading_) return false;
   ssize_t count;
   do {

@@ -1,0 +1,144 @@
+// The other side of connects and servers: sockets of the test's own, made by plain system calls (only
+// their close() goes through Calls); and what tests of both have in common.
+#pragma once
+
+#include "support/world.hpp"
+
+#include "platform/posix/sockaddr.hpp"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <exception>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace test {
+
+using ferry::internal::SocketAddress;
+
+inline int fd_of(const ferry::Socket& socket) { return static_cast<int>(socket.fileno()); }
+inline bool is_open(ferry::NativeHandle fd) {
+  return ::fcntl(static_cast<int>(fd), F_GETFD) != -1;
+}
+inline bool is_nonblocking(ferry::NativeHandle fd) {
+  return (::fcntl(static_cast<int>(fd), F_GETFL) & O_NONBLOCK) != 0;
+}
+
+inline ferry::Socket new_socket(ferry::Family family, int type = SOCK_STREAM) {
+  return ferry::Socket{
+      ::socket(ferry::internal::system_family(family), type | SOCK_CLOEXEC, 0)};
+}
+
+// Bound, not listening: nobody else gets the port, and connects are refused.
+inline ferry::Socket bound_socket(const ferry::Address& address) {
+  ferry::Socket socket = new_socket(address.family());
+  const SocketAddress name{address};
+  REQUIRE(::bind(fd_of(socket), name.get(), name.length) == 0);
+  return socket;
+}
+inline ferry::Socket listening_socket(const ferry::Address& address = {"127.0.0.1", 0},
+                                      int backlog = 100) {
+  ferry::Socket socket = bound_socket(address);
+  REQUIRE(::listen(fd_of(socket), backlog) == 0);
+  return socket;
+}
+inline ferry::Socket accept_one(const ferry::Socket& listener) {
+  return ferry::Socket{::accept4(fd_of(listener), nullptr, nullptr, SOCK_CLOEXEC)};
+}
+
+// 0, or the errno of connect().
+inline int try_connect(const ferry::Socket& socket, const ferry::Address& address) {
+  const SocketAddress name{address};
+  return ::connect(fd_of(socket), name.get(), name.length) == 0 ? 0 : errno;
+}
+inline int try_connect(const ferry::Address& address) {
+  return try_connect(new_socket(address.family()), address);
+}
+inline Peer dial(const ferry::Address& address) {
+  ferry::Socket socket = new_socket(address.family());
+  REQUIRE(try_connect(socket, address) == 0);
+  return Peer{std::move(socket)};
+}
+
+// Whether this machine has `address` (IPv6 may be missing).
+inline bool has_address(const ferry::Address& address) {
+  const ferry::Socket socket = new_socket(address.family());
+  const SocketAddress name{address};
+  return socket && ::bind(fd_of(socket), name.get(), name.length) == 0;
+}
+
+// A factory that keeps what it made: one Recorder per connection.
+struct Recorders {
+  using List = std::vector<std::shared_ptr<Recorder>>;
+  std::shared_ptr<List> list = std::make_shared<List>();
+
+  std::shared_ptr<Recorder> operator()() const {
+    list->push_back(std::make_shared<Recorder>());
+    return list->back();
+  }
+  std::size_t size() const { return list->size(); }
+  Recorder& at(std::size_t i) const { return *list->at(i); }
+  // How many were told of a connection, and of its end.
+  std::size_t made() const { return count(&Recorder::made); }
+  std::size_t lost() const { return count(&Recorder::lost); }
+
+ private:
+  std::size_t count(bool Recorder::*what) const {
+    std::size_t sum = 0;
+    for (const auto& recorder : *list) sum += (*recorder).*what ? 1u : 0u;
+    return sum;
+  }
+};
+
+inline ferry::Address address_of(const ferry::Server& server, std::size_t i = 0) {
+  return server.sockets().at(i).getsockname();
+}
+
+// What a task ends with; empty: it succeeded.
+template <class T>
+ferry::Error error_of(World& world, ferry::Task<T> task) {
+  try {
+    static_cast<void>(world.run(std::move(task)));
+    return {};
+  } catch (...) {
+    return ferry::Error{std::current_exception()};
+  }
+}
+// The text of the E that `call` throws, at the call.
+template <class E, class Call>
+std::string thrown_by(Call&& call) {
+  try {
+    static_cast<void>(call());
+  } catch (const E& thrown) {
+    return thrown.what();
+  }
+  return "nothing was thrown";
+}
+
+// A directory for Unix sockets, gone at the end.
+class Directory {
+ public:
+  Directory() {
+    std::string name = (std::filesystem::temp_directory_path() / "ferry-XXXXXX").string();
+    REQUIRE(::mkdtemp(name.data()) != nullptr);
+    path_ = name;
+  }
+  Directory(const Directory&) = delete;
+  Directory& operator=(const Directory&) = delete;
+  ~Directory() { std::filesystem::remove_all(path_); }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+
+ private:
+  std::string path_;
+};
+
+}  // namespace test
