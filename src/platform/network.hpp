@@ -31,7 +31,8 @@ struct SocketFacts {
 class Connecting {
  public:
   virtual ~Connecting() = default;
-  // Called once, from the ready queue: the socket, or why there is none.
+  // Called once, from the ready queue: the socket, or why there is none. Both: it was connected, and
+  // has been reset since (T-130).
   using Done = Function<void(Error, Socket)>;
   virtual void on_done(Done done) = 0;
 };
@@ -75,9 +76,10 @@ class Network {
                                              Acceptor::Owner& owner) = 0;
 
   virtual SocketFacts inspect(const Socket& socket) const noexcept = 0;
-  // A connected stream socket becomes a channel: made non-blocking, TCP_NODELAY set.
-  virtual std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family,
-                                           bool fresh) = 0;
+  // A connected stream socket becomes a channel: made non-blocking, TCP_NODELAY set, unless
+  // it is fresh from our own acceptor. `died`: what Connecting::Done told beside the socket.
+  virtual std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family, bool fresh,
+                                           const Error& died) = 0;
   virtual void keep_alive(const Socket& socket) noexcept = 0;
 
   // A Unix path's file: is a stale socket there, and whose is it?

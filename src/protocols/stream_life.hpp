@@ -70,6 +70,7 @@ class StreamLife {
   constexpr std::uint32_t write_eof(bool queue_empty) noexcept {
     if (!may_write()) return act::none;
     out_eof_ = true;
+    out_shut_ = queue_empty;
     return queue_empty ? act::shut_write : act::none;
   }
   // The last queued byte has left.
@@ -78,7 +79,9 @@ class StreamLife {
       phase_ = Phase::finishing;
       return act::finish;
     }
-    return phase_ == Phase::open && out_eof_ ? act::shut_write : act::none;
+    if (phase_ != Phase::open || !out_eof_ || out_shut_) return act::none;
+    out_shut_ = true;
+    return act::shut_write;
   }
   constexpr std::uint32_t close(bool queue_empty) noexcept {
     if (phase_ == Phase::opening) return abort();
@@ -107,7 +110,8 @@ class StreamLife {
   Phase phase_ = Phase::opening;
   bool can_half_close_;
   bool in_eof_ = false;
-  bool out_eof_ = false;
+  bool out_eof_ = false;   // write_eof() was called
+  bool out_shut_ = false;  // and carried out
 };
 
 }  // namespace ferry::internal

@@ -75,18 +75,6 @@ LoopCore::~LoopCore() {
 
 // --- Scheduling ---
 
-Handle LoopCore::schedule(Callback&& callback, const std::source_location& where) {
-  if (closed_) return {};  // from a destructor while the loop ends
-  return Handle{control_, Handle::Kind::soon, ready_.add(std::move(callback), where)};
-}
-
-Handle LoopCore::call_soon(Callback&& callback, const std::source_location& where) {
-  check_usable("call_soon");
-  check_thread("call_soon");
-  check_callback(callback, "call_soon");
-  return schedule(std::move(callback), where);
-}
-
 TimerHandle LoopCore::call_at(TimePoint when, Callback&& callback,
                               const std::source_location& where) {
   check_usable("call_at");

@@ -35,7 +35,11 @@ class LoopCore final : public IoContext {
   ~LoopCore();
 
   // --- Scheduling ---
-  Handle call_soon(Callback&& callback, const std::source_location& where);
+  Handle call_soon(Callback&& callback, const std::source_location& where) {
+    if (closed_ || settings.debug) [[unlikely]] check_call("call_soon");
+    if (!callback) [[unlikely]] check_callback(callback, "call_soon");
+    return schedule(std::move(callback), where);
+  }
   TimerHandle call_at(TimePoint when, Callback&& callback, const std::source_location& where);
   TimerHandle call_later(Seconds delay, Callback&& callback, const std::source_location& where);
   void cancel_soon(std::uint64_t number) noexcept { ready_.cancel(number); }
@@ -142,7 +146,14 @@ class LoopCore final : public IoContext {
     bool registered = false;  // with the selector
   };
 
-  Handle schedule(Callback&& callback, const std::source_location& where);
+  Handle schedule(Callback&& callback, const std::source_location& where) {
+    if (closed_) [[unlikely]] return {};  // from a destructor while the loop ends
+    return Handle{control_, Handle::Kind::soon, ready_.add(std::move(callback), where)};
+  }
+  void check_call(const char* what) const {
+    check_usable(what);
+    check_thread(what);
+  }
   Watch* find(Ticket ticket) noexcept;
   void forget_stale(NativeHandle handle, const IoHandler& owner);
   std::optional<std::chrono::nanoseconds> time_to_wait() const noexcept;
@@ -150,8 +161,9 @@ class LoopCore final : public IoContext {
   bool poll_busily(std::vector<Event>& events, std::optional<std::chrono::nanoseconds>& timeout);
   void turn();
   void run_ready();
-  void run_item(ReadyItem& item) noexcept;
+  void run_mark(const ReadyItem& item) noexcept;
   void run_call(Callback& callback, const std::source_location& where) noexcept;
+  void run_call_timed(Callback& callback, const std::source_location& where) noexcept;
   void run_timer(std::uint32_t index) noexcept;
   void run_watch(Ticket ticket) noexcept;
   void run_remote() noexcept;

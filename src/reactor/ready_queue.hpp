@@ -3,10 +3,11 @@
 
 #include <ferry/callback.hpp>
 
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <source_location>
 #include <utility>
-#include <vector>
 
 namespace ferry::internal {
 
@@ -27,52 +28,102 @@ struct ReadyItem {
   Kind kind : 4;
 };
 
+// A list that is filled, run through once and forgotten; its memory stays for the next time.
+class ReadyList {
+ public:
+  ReadyList() = default;
+  ReadyList(const ReadyList&) = delete;
+  ReadyList& operator=(const ReadyList&) = delete;
+  ~ReadyList() {
+    std::destroy_n(items_, size_);
+    std::allocator<ReadyItem>{}.deallocate(items_, capacity_);
+  }
+
+  std::size_t size() const noexcept { return size_; }
+  ReadyItem& operator[](std::size_t i) noexcept { return items_[i]; }
+  template <class... Args>
+  void add(Args&&... args) {
+    if (size_ == capacity_) [[unlikely]] grow();
+    std::construct_at(items_ + size_, std::forward<Args>(args)...);
+    ++size_;
+  }
+  // All of them have been destroyed.
+  void forget() noexcept { size_ = 0; }
+  void swap(ReadyList& other) noexcept {
+    std::swap(items_, other.items_);
+    std::swap(size_, other.size_);
+    std::swap(capacity_, other.capacity_);
+  }
+
+ private:
+  void grow() {
+    const std::size_t capacity = capacity_ == 0 ? 64 : capacity_ * 2;
+    ReadyItem* const items = std::allocator<ReadyItem>{}.allocate(capacity);
+    std::uninitialized_move_n(items_, size_, items);
+    std::destroy_n(items_, size_);
+    std::allocator<ReadyItem>{}.deallocate(items_, capacity_);
+    items_ = items;
+    capacity_ = capacity;
+  }
+
+  ReadyItem* items_ = nullptr;
+  std::size_t size_ = 0;
+  std::size_t capacity_ = 0;
+};
+
 // Two lists: what runs in this turn, and what is added meanwhile, for the next one. Items are numbered
 // in the order in which they were added, and a handle of call_soon() is such a number.
 class ReadyQueue {
  public:
-  bool empty() const noexcept { return next_.empty(); }
+  bool empty() const noexcept { return next_.size() == 0; }
 
   std::uint64_t add(Callback&& callback, const std::source_location& where) {
-    next_.emplace_back(std::move(callback), where);
-    return first_next_ + next_.size() - 1;
+    const std::uint64_t number = first_next_ + next_.size();
+    next_.add(std::move(callback), where);
+    return number;
   }
   void add(ReadyItem::Kind kind, std::uint32_t index, std::uint32_t generation = 0) {
-    next_.emplace_back(kind, index, generation);
+    next_.add(kind, index, generation);
   }
 
-  // Runs exactly what is there now; what `run` adds waits.
+  // Runs exactly what is there now, and destroys each item after it ran; what `run` adds waits.
   template <class Run>
   void run_all(Run run) {
     first_current_ = first_next_;
-    first_next_ += next_.size();
+    const std::size_t size = next_.size();
+    first_next_ += size;
     current_.swap(next_);
-    for (running_ = 0; running_ < current_.size(); ++running_) {
-      run(current_[running_]);
-      current_[running_].callback.reset();
+    for (std::size_t i = 0; i < size; ++i) {
+      running_ = i;
+      ReadyItem& item = current_[i];
+      run(item);
+      std::destroy_at(&item);
     }
-    current_.clear();
+    current_.forget();
   }
 
   // Destroys the callback at once, if it has not begun.
   void cancel(std::uint64_t number) noexcept {
     if (number >= first_next_) {
-      const Callback dying = std::move(next_[number - first_next_].callback);
-    } else if (number >= first_current_ && number - first_current_ > running_ &&
-               number - first_current_ < current_.size()) {
-      const Callback dying = std::move(current_[number - first_current_].callback);
+      const std::uint64_t at = number - first_next_;
+      if (at < next_.size()) const Callback dying = std::move(next_[at].callback);
+    } else if (number >= first_current_) {
+      const std::uint64_t at = number - first_current_;
+      if (at > running_ && at < current_.size()) {
+        const Callback dying = std::move(current_[at].callback);
+      }
     }
   }
 
   // Everything out; for the loop's end.
   void clear() {
     first_next_ += next_.size();
-    const std::vector<ReadyItem> dying = std::move(next_);
-    next_.clear();
+    ReadyList dying;
+    dying.swap(next_);
   }
 
  private:
-  std::vector<ReadyItem> next_, current_;
+  ReadyList next_, current_;
   std::uint64_t first_next_ = 0, first_current_ = 0;
   std::size_t running_ = 0;
 };

@@ -130,6 +130,15 @@ void LoopCore::run_signal(int signal) {
   (*callback)();
 }
 
+inline void LoopCore::run_call(Callback& callback, const std::source_location& where) noexcept {
+  if (settings.debug) [[unlikely]] return run_call_timed(callback, where);
+  try {
+    callback();
+  } catch (...) {
+    report("a callback threw", where);
+  }
+}
+
 void LoopCore::run_ready() {
   collect_signals();
   if (!timers_.empty()) {
@@ -146,31 +155,35 @@ void LoopCore::run_ready() {
     ready_.add(ReadyItem::Kind::remote, 0);
   }
   gathering_ = true;
-  ready_.run_all([this](ReadyItem& item) { run_item(item); });
+  ready_.run_all([this](ReadyItem& item) {
+    if (item.kind == ReadyItem::Kind::callback) [[likely]] {
+      if (item.callback) run_call(item.callback, item.where);  // else it was cancelled
+    } else {
+      run_mark(item);
+    }
+    flush_now();
+  });
   gathering_ = false;
 }
 
-void LoopCore::run_item(ReadyItem& item) noexcept {
+// What lives elsewhere.
+void LoopCore::run_mark(const ReadyItem& item) noexcept {
   switch (item.kind) {
-    case ReadyItem::Kind::callback:
-      if (item.callback) run_call(item.callback, item.where);  // else it was cancelled
-      break;
-    case ReadyItem::Kind::timer: run_timer(item.index); break;
-    case ReadyItem::Kind::watch: run_watch({item.index, item.generation}); break;
-    case ReadyItem::Kind::remote: run_remote(); break;
+    case ReadyItem::Kind::timer: return run_timer(item.index);
+    case ReadyItem::Kind::watch: return run_watch({item.index, item.generation});
+    case ReadyItem::Kind::remote: return run_remote();
+    case ReadyItem::Kind::callback: break;
   }
-  flush_now();
 }
 
-void LoopCore::run_call(Callback& callback, const std::source_location& where) noexcept {
-  const bool timed = settings.debug;
-  const TimePoint began = timed ? now() : TimePoint{};
+void LoopCore::run_call_timed(Callback& callback, const std::source_location& where) noexcept {
+  const TimePoint began = now();
   try {
     callback();
   } catch (...) {
     report("a callback threw", where);
   }
-  if (timed) note_slow(began, "a callback", where);
+  note_slow(began, "a callback", where);
 }
 
 void LoopCore::run_timer(std::uint32_t index) noexcept {

@@ -52,7 +52,7 @@ bool RootTask::cancel() {
 }
 
 void RootTask::drop() noexcept {
-  finished_ = true;
+  if (!std::exchange(finished_, true)) settle_cancelled();  // heard by nobody: the loop is closed
   destroy_frames();
 }
 

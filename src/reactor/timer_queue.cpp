@@ -87,7 +87,7 @@ void TimerQueue::sink(std::size_t at, Entry entry) noexcept {
     const std::size_t end = std::min(first + 4, size);
     std::size_t least = first;
     for (std::size_t child = first + 1; child < end; ++child) {
-      if (heap_[child].before(heap_[least])) least = child;
+      least = heap_[child].before(heap_[least]) ? child : least;
     }
     if (!heap_[least].before(entry)) break;
     place(at, heap_[least]);

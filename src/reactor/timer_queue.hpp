@@ -27,9 +27,12 @@ class TimerQueue {
     std::int64_t when;
     std::uint32_t order;
     std::uint32_t slot;
+    // Without a branch: what it answers cannot be foretold.
     bool before(const Entry& other) const noexcept {
-      if (when != other.when) return when < other.when;
-      return static_cast<std::int32_t>(order - other.order) < 0;  // wraps
+      const bool earlier = when < other.when;
+      const bool same = when == other.when;
+      const bool first = static_cast<std::int32_t>(order - other.order) < 0;  // wraps
+      return earlier | (same & first);
     }
   };
   void place(std::size_t at, Entry entry) noexcept {

@@ -25,12 +25,14 @@ struct ConnectJob {
   bool all_errors = false;
 };
 
-// The connection is there: the protocol is made, hears of it, and so does who waits.
-Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Socket socket) {
+// The connection is there: the protocol is made, hears of it, and so does who waits. `died`: it is
+// known to have been reset since.
+Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Socket socket, Error died) {
   const SocketView view = socket.view();
   const StreamNames names{view.getpeername(), view.getsockname()};
   std::shared_ptr<StreamProtocol> protocol = factory();  // if it throws, the socket closes itself
-  auto channel = core->network().channel(*core, std::move(socket), names.local.family(), false);
+  auto channel =
+      core->network().channel(*core, std::move(socket), names.local.family(), false, died);
   Future<void> opened = core->loop().create_future<void>();
   auto transport = StreamTransport::begin(
       *core, std::move(channel), protocol, names, nullptr, [opened](const Error& error) mutable {
@@ -53,7 +55,7 @@ Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Socket socke
 
 struct Attempt {
   Error error;
-  Socket socket;
+  Socket socket;  // with an error as well: connected, and reset since
 };
 
 Task<Attempt> try_address(LoopCore* core, Address remote, Address local) {
@@ -113,12 +115,12 @@ Task<Made> connect(std::unique_ptr<ConnectJob> job) {
     if (locals.empty()) froms.emplace_back();
     for (const Address& from : froms) {
       Attempt attempt = co_await try_address(&job->core, remote, from);
-      if (attempt.error) {
+      if (!attempt.socket) {
         errors.push_back(std::move(attempt.error));
         continue;
       }
       co_return co_await hand_over(&job->core, std::move(job->factory),
-                                   std::move(attempt.socket));
+                                   std::move(attempt.socket), std::move(attempt.error));
     }
     if (froms.empty()) {
       errors.push_back(Error{std::make_error_code(std::errc::address_family_not_supported),
@@ -131,8 +133,9 @@ Task<Made> connect(std::unique_ptr<ConnectJob> job) {
 
 Task<Made> connect_to_path(LoopCore* core, StreamProtocolFactory factory, Address path) {
   Attempt attempt = co_await try_address(core, path, Address{});
-  attempt.error.raise();
-  co_return co_await hand_over(core, std::move(factory), std::move(attempt.socket));
+  if (!attempt.socket) attempt.error.raise();
+  co_return co_await hand_over(core, std::move(factory), std::move(attempt.socket),
+                               std::move(attempt.error));
 }
 
 }  // namespace
@@ -161,7 +164,7 @@ Task<Loop::Erased> Loop::connect_socket(StreamProtocolFactory factory, Socket&& 
       throw std::invalid_argument{name + " is not connected"};
     case internal::SocketKind::connected: break;
   }
-  return internal::hand_over(core_.get(), std::move(factory), std::move(sock));
+  return internal::hand_over(core_.get(), std::move(factory), std::move(sock), Error{});
 }
 
 Task<Loop::Erased> Loop::connect_unix(StreamProtocolFactory factory, std::string_view path) {

@@ -166,7 +166,8 @@ void ServerCore::accepted(Socket socket, const Address& peer, const Address& loc
   try {
     std::shared_ptr<StreamProtocol> protocol = settings_.factory();
     if (settings_.keep_alive) core_->network().keep_alive(socket);
-    auto channel = core_->network().channel(*core_, std::move(socket), local.family(), true);
+    auto channel =
+        core_->network().channel(*core_, std::move(socket), local.family(), true, Error{});
     StreamTransport::begin(*core_, std::move(channel), std::move(protocol), {peer, local},
                            shared_from_this(), nullptr);
     ++connections_;

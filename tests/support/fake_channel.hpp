@@ -114,6 +114,10 @@ class FakeStream {
 
   explicit FakeStream(std::shared_ptr<Recorder> recorder = std::make_shared<Recorder>())
       : protocol{std::move(recorder)} {
+    core.settings.exception_handler = world.loop.get_exception_handler();
+    core.settings.log_sink = [this](ferry::LogLevel, std::string_view text) {
+      world.logs.emplace_back(text);
+    };
     transport = ferry::internal::StreamTransport::begin(
         core, std::make_unique<FakeChannel>(wire), protocol, {}, nullptr, {});
     settle();

@@ -100,30 +100,45 @@ TEST_CASE("any two of close() and abort() lose a connection once, in a later tur
   CHECK(stream.transport->is_closing());
 }
 
-TEST_CASE("close() sends all that is buffered, takes in no more, and ends when all is out",
-          "[S-007][S-008][S-009][T-019][A-001]") {
+TEST_CASE("close() sends all that is buffered, and ends when all is out",
+          "[S-007][S-009][T-019][A-001]") {
   const Carrier carrier = any_carrier();
   World world;
   Stream stream = open_stream(world, carrier);
   block_writing(stream, 100000);
   stream.transport->write("the last");
-  stream.peer.send("too late: not yet delivered");
   calling(stream, [&] {
     stream.transport->close();
     stream.transport->write("after");
     stream.transport->writelines(std::vector<std::string>{"af", "ter"});
   });
   CHECK(stream.transport->is_closing());
-  CHECK_FALSE(stream.transport->is_reading());
-  stream.peer.send("much too late");
   world.settle();
-  CHECK(stream.protocol->received.empty());
   CHECK_FALSE(stream.protocol->lost);
   CHECK(stream.transport->get_write_buffer_size() > 100000);
-  const std::string got = drain_until_lost(world, stream);
-  CHECK(blocks_then(got, "the last"));
+  CHECK(blocks_then(drain_until_lost(world, stream), "the last"));
   CHECK_FALSE(stream.protocol->reason);
-  CHECK(stream.protocol->received.empty());
+  CHECK(stream.peer.ended());
+}
+
+TEST_CASE("after close() no more is received, whatever came or comes while the buffer is flushed",
+          "[S-008][A-003]") {
+  const Carrier carrier = any_carrier();
+  World world;
+  Stream stream = open_stream(world, carrier);
+  block_writing(stream);
+  stream.peer.send("not yet delivered");
+  stream.transport->close();
+  CHECK_FALSE(stream.transport->is_reading());
+  world.settle();
+  stream.peer.send("much too late");
+  stream.peer.shut_write();
+  world.settle();
+  CHECK(world.loop.poll_events(0s).size() == 0);
+  CHECK_FALSE(stream.protocol->lost);
+  drain_until_lost(world, stream);
+  CHECK(stream.protocol->story() == "made lost");
+  CHECK_FALSE(stream.protocol->reason);
 }
 
 TEST_CASE("what one callback writes before close() arrives, and nothing after it",
@@ -152,7 +167,7 @@ TEST_CASE("abort() drops the buffer at once, also of a close() that waits",
   World world;
   Stream stream = open_stream(world, carrier);
   block_writing(stream);
-  stream.transport->write(pattern(3 * block, 7));
+  stream.transport->write(std::string(3 * block, '\xff'));  // a byte that no pattern has
   const std::size_t lost_bytes = stream.transport->get_write_buffer_size();
   CHECK(lost_bytes > 3 * block);
   if (after_close) {
@@ -170,8 +185,7 @@ TEST_CASE("abort() drops the buffer at once, also of a close() that waits",
   CHECK(stream.protocol->lost);
   CHECK_FALSE(stream.protocol->reason);
   CHECK(stream.protocol->received.empty());
-  const std::string got = stream.peer.receive();
-  CHECK(got.find(pattern(1000, 7)) == got.npos);
+  CHECK(stream.peer.receive().find('\xff') == std::string::npos);
 }
 
 TEST_CASE("a paused writer is resumed by the flush of close(), and never by abort()", "[C-10]") {

@@ -319,7 +319,7 @@ TEST_CASE("a local address is bound to, one of another family or not here is ski
   const std::uint16_t port = listener.view().getsockname().port();
   Calls calls;
   calls.answer("mixed.test", {"::1", "127.0.0.2"});
-  calls.answer("far.test", {"192.0.2.1", "127.0.0.2"});  // the first one is nobody's
+  calls.answer("far.test", {"240.0.0.1", "127.0.0.2"});  // the first one is nobody's
   ferry::ConnectOptions options;
   SECTION("an address") { options.local_addr = {"127.0.0.2", 0}; }
   SECTION("an address wins over a host") {
@@ -356,7 +356,7 @@ TEST_CASE("local addresses that cannot be used are all named in the error", "[T-
   const ferry::Socket listener = listening_socket();
   const ferry::Address remote = listener.view().getsockname();
   Calls calls;
-  calls.answer("far.test", {"192.0.2.1", "192.0.2.2"});
+  calls.answer("far.test", {"240.0.0.1", "240.0.0.2"});
   ferry::ConnectOptions options;
   const auto failure = [&] {
     return error_of(world, world.loop.create_connection(ferry::make<Recorder>, "127.0.0.1",
@@ -366,8 +366,8 @@ TEST_CASE("local addresses that cannot be used are all named in the error", "[T-
   const std::string text{failure().what()};
   const std::string tail = " to connect to " + remote.to_string() +
                            ": cannot assign requested address";
-  CHECK_THAT(text, Contains("bind to 192.0.2.1:0" + tail));
-  CHECK_THAT(text, Contains("bind to 192.0.2.2:0" + tail));
+  CHECK_THAT(text, Contains("bind to 240.0.0.1:0" + tail));
+  CHECK_THAT(text, Contains("bind to 240.0.0.2:0" + tail));
   CHECK(calls.count(Call::connect) == 0);
   options.local_host = {};
   options.local_addr = {"::1", 0};

@@ -95,6 +95,10 @@ bool FdChannel::read_once(std::size_t& share) {
   do {
     count = calls::recv(static_cast<int>(fd_), into.data(), into.size(), 0);
   } while (count < 0 && errno == EINTR);
+  if (count == 0 && died_ != 0) {  // no end but what is known already
+    errno = died_;
+    count = -1;
+  }
   if (count < 0) {
     readable_ = false;
     if (!would_block(errno)) owner_->failed(last_error("receive"));
@@ -119,7 +123,7 @@ std::size_t FdChannel::try_write(std::span<const BytesView> views) {
       writable_ = false;
       if (sent.error == ENOBUFS) io_.again_later(ticket_, ready_write);
     } else {
-      owner_->failed(os_error(sent.error, "send"));
+      send_failed(sent.error);
     }
     return 0;
   }
@@ -149,7 +153,7 @@ void FdChannel::write_some() {
     if (sent.error != 0) {
       writable_ = false;
       if (sent.error == ENOBUFS) return io_.again_later(ticket_, ready_write);
-      if (!would_block(sent.error)) owner_->failed(os_error(sent.error, "send"));
+      if (!would_block(sent.error)) send_failed(sent.error);
       return;
     }
     if (sent.count < wanted) writable_ = false;
@@ -157,6 +161,10 @@ void FdChannel::write_some() {
     share -= std::min(share, sent.count);
     if (share == 0 && writing_ && writable_) return io_.again(ticket_, ready_write);
   }
+}
+
+void FdChannel::send_failed(int error) {
+  owner_->failed(os_error(died_ != 0 ? died_ : error, "send"));
 }
 
 void FdChannel::shut_write() noexcept {

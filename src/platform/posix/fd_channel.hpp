@@ -6,11 +6,15 @@
 
 #include <ferry/socket.hpp>
 
+#include <cstdint>
+
 namespace ferry::internal {
 
 class FdChannel final : public Channel, private IoHandler {
  public:
-  FdChannel(IoContext& io, Socket socket) noexcept : io_{io}, fd_{socket.detach()} {}
+  // `died`: an errno that the socket has told already, and will not tell again; 0: none.
+  FdChannel(IoContext& io, Socket socket, int died) noexcept
+      : io_{io}, fd_{socket.detach()}, died_{static_cast<std::uint16_t>(died)} {}
   ~FdChannel() { let_go(); }
 
   void set_owner(Owner& owner) override { owner_ = &owner; }
@@ -29,6 +33,7 @@ class FdChannel final : public Channel, private IoHandler {
   void read_some();
   bool read_once(std::size_t& share);
   void write_some();
+  void send_failed(int error);
   void update_interest();
   void let_go() noexcept;
 
@@ -42,6 +47,7 @@ class FdChannel final : public Channel, private IoHandler {
   bool hint_ = false;     // the end is near: only 0 or EAGAIN ends reading
   bool reading_ = false;  // what the owner wants
   bool writing_ = false;
+  std::uint16_t died_;
 };
 
 }  // namespace ferry::internal

@@ -55,11 +55,10 @@ class PosixConnecting final : public Connecting, private IoHandler {
     }
     io_.unwatch(ticket_, false);
     if (!done_) return;
-    if (error != 0) {
-      done_(os_error(error, "connect to " + remote_.to_string()), Socket{});
-    } else {
-      done_(Error{}, std::move(socket_));
-    }
+    if (error == 0) return done_(Error{}, std::move(socket_));
+    const bool was_connected = error == ECONNRESET || error == EPIPE;  // else it were refused
+    done_(os_error(error, "connect to " + remote_.to_string()),
+          was_connected ? std::move(socket_) : Socket{});
   }
 
   IoContext& io_;
@@ -198,20 +197,24 @@ class PosixNetwork final : public Network {
     } else if (calls::getpeername(fd_of(socket), peer.get(), &peer.length) == 0) {
       facts.kind = SocketKind::connected;
     } else {
-      // A peer that reset before we looked is a connection all the same (T-023).
-      facts.kind = errno == ENOTCONN ? SocketKind::unconnected : SocketKind::connected;
+      // A peer that reset before we looked is a connection all the same (T-023): what has an end to
+      // be read was connected.
+      const bool unknown = errno != ENOTCONN;
+      pollfd end{fd_of(socket), POLLIN, 0};
+      const bool ended = calls::poll(&end, 1, 0) == 1 && (end.revents & POLLIN) != 0;
+      facts.kind = unknown || ended ? SocketKind::connected : SocketKind::unconnected;
     }
     return facts;
   }
 
-  std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family,
-                                   bool fresh) override {
+  std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family, bool fresh,
+                                   const Error& died) override {
     if (!fresh) {  // those from our own accept() have both already
       const int flags = calls::fcntl(fd_of(socket), F_GETFL, 0);
       if ((flags & O_NONBLOCK) == 0) calls::fcntl(fd_of(socket), F_SETFL, flags | O_NONBLOCK);
       if (is_ip(family)) set_flag(socket, IPPROTO_TCP, TCP_NODELAY);
     }
-    return std::make_unique<FdChannel>(io, std::move(socket));
+    return std::make_unique<FdChannel>(io, std::move(socket), died.code().value());
   }
 
   void keep_alive(const Socket& socket) noexcept override {
