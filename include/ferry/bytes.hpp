@@ -5,14 +5,16 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace ferry {
 
 // A view of bytes that somebody else owns. It never allocates and never copies.
 //
-// It is made from text, containers of bytes and string literals alike; the view of a literal leaves its
-// terminating NUL out. A view given to a callback is valid until that callback returns (S-067).
+// It is made from text, containers of bytes and string literals alike. The view of a literal leaves its
+// terminating NUL out, and no other; that of a C string or of an array to write one into ends at its
+// first NUL. A view given to a callback is valid until that callback returns (S-067).
 class BytesView {
  public:
   constexpr BytesView() noexcept = default;
@@ -20,9 +22,17 @@ class BytesView {
       : data_{static_cast<const std::byte*>(data)}, size_{size} {}
   BytesView(std::string_view text) noexcept : BytesView{text.data(), text.size()} {}
   BytesView(const std::string& text) noexcept : BytesView{text.data(), text.size()} {}
-  BytesView(const char* text) noexcept : BytesView{std::string_view{text}} {}
   template <std::size_t N>
   BytesView(const char (&literal)[N]) noexcept : BytesView{literal, N - 1} {}
+  template <std::size_t N>
+  BytesView(char (&text)[N]) noexcept {
+    const std::string_view all{text, N};
+    *this = all.substr(0, all.find('\0'));
+  }
+  // A template, so that it does not come before that of literals.
+  template <class Text>
+    requires(std::is_same_v<Text, const char*> || std::is_same_v<Text, char*>)
+  BytesView(Text text) noexcept : BytesView{std::string_view{text}} {}
   template <std::size_t N>
   BytesView(std::span<const std::byte, N> bytes) noexcept
       : data_{bytes.data()}, size_{bytes.size()} {}

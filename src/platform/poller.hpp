@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstdint>
 #include <optional>
+#include <system_error>
 #include <vector>
 
 namespace ferry::internal {
@@ -28,12 +29,13 @@ struct Event {
 //   ever); it never returns early by more than the clock's resolution, but may return with no event.
 //   It appends to `out`; an interrupting signal ends the wait early with no event.
 // - wake() may be called from any thread and from a signal handler; a wake() before poll() makes that
-//   poll() return at once. Several of them count as one.
+//   poll() return at once. Several of them count as one, and a waker that is full counts as rung. What
+//   comes back is why it could not be rung.
 class Poller {
  public:
   virtual ~Poller() = default;
   virtual Error poll(std::optional<std::chrono::nanoseconds> timeout, std::vector<Event>& out) = 0;
-  virtual void wake() noexcept = 0;
+  virtual std::error_code wake() noexcept = 0;
 };
 
 }  // namespace ferry::internal

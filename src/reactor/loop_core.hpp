@@ -168,6 +168,7 @@ class LoopCore final : public IoContext {
   void run_watch(Ticket ticket) noexcept;
   void run_remote() noexcept;
   void flush_dirty() noexcept;
+  void report_waker(std::error_code error) noexcept;
   void collect_signals();
   void run_signal(int signal);
   void check_thread_slowly(const char* what) const;

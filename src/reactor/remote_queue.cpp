@@ -52,6 +52,7 @@ void RemoteQueue::give_back() noexcept {
     finished_.store(next_number_);
     pending_.store(false);
     asleep_.store(false);
+    wake_error_ = {};
     poller_ = nullptr;
   }
   dying.clear();  // captures may do anything, so not under the mutex
@@ -67,10 +68,12 @@ bool RemoteQueue::post(std::uint64_t epoch, Callback&& callback,
   queued_.emplace_back(std::move(callback), where);
   if (handle != nullptr) *handle = ThreadsafeHandle{this, next_number_};
   ++next_number_;
-  if (queued_.size() > 1) return true;
+  if (queued_.size() > 1 && !wake_error_) return true;
   pending_.store(true);
   // Inside the lock, so that the end of the poller waits for it.
-  if (asleep_.load()) poller_->wake();
+  if (asleep_.load()) {
+    if (const std::error_code error = poller_->wake()) wake_error_ = error;
+  }
   return true;
 }
 
@@ -92,12 +95,13 @@ void RemoteQueue::cancel(std::uint64_t number) noexcept {
   ended_.wait(lock, [&] { return number < finished_.load(std::memory_order_acquire); });
 }
 
-void RemoteQueue::fetch() noexcept {
+std::error_code RemoteQueue::fetch() noexcept {
   const std::lock_guard lock{mutex_};
   pending_.store(false, std::memory_order_relaxed);
   running_.swap(queued_);
   batch_number_ = next_number_ - running_.size();
   runner_ = std::this_thread::get_id();
+  return std::exchange(wake_error_, {});
 }
 
 void RemoteQueue::end(Post& post) noexcept {

@@ -42,8 +42,9 @@ class RemoteQueue {
   void about_to_sleep() noexcept { asleep_.store(true); }
   bool pending_now() const noexcept { return pending_.load(); }
   void awake() noexcept { asleep_.store(false, std::memory_order_relaxed); }
-  // Takes what was posted so far: later posts wait for the next fetch().
-  void fetch() noexcept;
+  // Takes what was posted so far: later posts wait for the next fetch(). Returns why the loop could
+  // not be woken for one of them, if that was so.
+  std::error_code fetch() noexcept;
   // Runs it, in order: `call(callback, where)` for each that was not cancelled.
   template <class Call>
   void run(Call call) {
@@ -77,6 +78,7 @@ class RemoteQueue {
   std::mutex mutex_;
   Poller* poller_ = nullptr;
   bool closed_ = true;
+  std::error_code wake_error_;  // then the next post tries again
   std::atomic<std::uint64_t> epoch_{0};
   std::vector<Post> queued_;
   std::uint64_t next_number_ = 0;   // of the next post

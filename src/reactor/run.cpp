@@ -151,7 +151,9 @@ void LoopCore::run_ready() {
     }
   }
   if (remote_.pending()) {
-    remote_.fetch();
+    if (const std::error_code error = remote_.fetch()) {
+      soon([this, error] { report_waker(error); });
+    }
     ready_.add(ReadyItem::Kind::remote, 0);
   }
   gathering_ = true;
@@ -164,6 +166,13 @@ void LoopCore::run_ready() {
     flush_now();
   });
   gathering_ = false;
+}
+
+void LoopCore::report_waker(std::error_code error) noexcept {
+  ExceptionContext context;
+  context.message = "another thread could not wake the loop; what it posted runs late";
+  context.exception = Error{error, "wake the loop"};
+  call_exception_handler(context);
 }
 
 // What lives elsewhere.

@@ -165,6 +165,7 @@ Loop& ServerCore::get_loop() const {
 void ServerCore::accepted(Socket socket, const Address& peer, const Address& local) {
   try {
     std::shared_ptr<StreamProtocol> protocol = settings_.factory();
+    if (closed_) return;  // by the factory (T-106)
     if (settings_.keep_alive) core_->network().keep_alive(socket);
     auto channel =
         core_->network().channel(*core_, std::move(socket), local.family(), true, Error{});
@@ -220,6 +221,7 @@ template <class Visit>
 void ServerCore::for_each_client(Visit visit) {
   LoopCore* const core = control_.core();
   if (core == nullptr || core->closed()) return;
+  core->check_thread("Server::close_clients");
   std::vector<StreamTransport*> clients;  // a visit may change the loop's list
   core->for_each_member([&](LoopMember& member) {
     const bool ours = member.group() == static_cast<ConnectionHome*>(this);
@@ -256,6 +258,7 @@ Task<void> ServerCore::serve_forever() {
 }
 
 Task<void> ServerCore::serve_until_cancelled(std::shared_ptr<ServerCore> self) {
+  if (self->forever_) throw MisuseError{"serve_forever: somebody else waits here already"};
   if (self->closed_) throw MisuseError{"serve_forever: the server is closed"};
   self->listen().raise();
   self->forever_ = self->core_->loop().create_future<void>();

@@ -1,5 +1,6 @@
 #include "transports/stream_transport.hpp"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -7,6 +8,7 @@ namespace ferry::internal {
 namespace {
 
 constexpr std::uint8_t warn_after_lost_writes = 5;
+constexpr std::size_t most_views = 64;              // in one call of the channel's
 
 std::string_view name_of(Phase phase) noexcept {
   switch (phase) {
@@ -61,7 +63,13 @@ void StreamTransport::open(Opened& opened) {
   } else {
     perform(life_.opened());
   }
-  if (opened) opened(error);
+  if (opened) return opened(error);
+  if (!error) return;
+  ExceptionContext context;  // nobody waits for an accepted one
+  context.message = "a connection that was accepted could not be watched";
+  context.exception = error;
+  context.transport = this;
+  core_->call_exception_handler(context);
 }
 
 // Carries out what the life says, in the order of the bits.
@@ -107,10 +115,10 @@ bool StreamTransport::abort_with_reset() {
 
 void StreamTransport::set_flush_timeout(std::optional<Seconds> timeout) {
   if (life_.phase() == Phase::lost) return;
+  core_->check_thread("set_flush_timeout");
   if (timeout && !(timeout->count() > 0)) {
     throw std::invalid_argument{"set_flush_timeout: the time must be positive"};
   }
-  if (flush_timeout_) flush_timeout_->timer.cancel();
   flush_timeout_.reset();
   if (!timeout) return;
   flush_timeout_ = std::make_unique<FlushTimeout>();
@@ -118,8 +126,9 @@ void StreamTransport::set_flush_timeout(std::optional<Seconds> timeout) {
   if (life_.phase() == Phase::flushing) arm_flush_timer();
 }
 
+// Once: a close() that comes again does not put the end off.
 void StreamTransport::arm_flush_timer() {
-  if (!flush_timeout_) return;
+  if (!flush_timeout_ || std::exchange(flush_timeout_->armed, true)) return;
   flush_timeout_->timer = core_->call_later(
       flush_timeout_->duration,
       [this] {
@@ -142,11 +151,22 @@ void StreamTransport::closed() {
   end_soon();
 }
 
+// The call of connection_lost(); if the loop ends before it, the protocol is let go of all the same.
+struct StreamTransport::End {
+  void operator()() const { transport->end(); }
+  ~End() {
+    if (self) transport->let_go();
+  }
+  End(std::shared_ptr<void> alive, StreamTransport* of) noexcept
+      : self{std::move(alive)}, transport{of} {}
+  End(End&&) noexcept = default;
+  std::shared_ptr<void> self;
+  StreamTransport* transport;
+};
+
 void StreamTransport::end_soon() {
   if (life_.phase() != Phase::lost || !channel_closed_ || core_->tearing_down()) return;
-  if (auto self = core_->leave(*this)) {
-    core_->soon([self = std::move(self), this] { end(); });
-  }
+  if (auto self = core_->leave(*this)) core_->soon(End{std::move(self), this});
 }
 
 void StreamTransport::end() {
@@ -154,10 +174,14 @@ void StreamTransport::end() {
     const auto reason = std::move(reason_);
     caller_.connection_lost(site(), reason ? *reason : Error{});
   }
+  let_go();
+  if (const auto home = std::move(home_)) home->connection_ended();
+}
+
+void StreamTransport::let_go() noexcept {
   const auto protocol = caller_.release();
   channel_.reset();
   flush_timeout_.reset();
-  if (const auto home = std::move(home_)) home->connection_ended();
 }
 
 void StreamTransport::drop(std::vector<std::shared_ptr<void>>& trash) {
@@ -169,7 +193,7 @@ void StreamTransport::drop(std::vector<std::shared_ptr<void>>& trash) {
   }
   channel_.reset();
   trash.push_back(caller_.release());
-  home_.reset();
+  trash.push_back(std::move(home_));
   flush_timeout_.reset();
 }
 
@@ -177,17 +201,17 @@ void StreamTransport::drop(std::vector<std::shared_ptr<void>>& trash) {
 
 void StreamTransport::pause_reading() {
   if (read_paused_) return;
+  if (life_.phase() != Phase::lost) core_->check_thread("pause_reading");
   read_paused_ = true;
   if (life_.phase() != Phase::open) return;
-  core_->check_thread("pause_reading");
   channel_->set_reading(false);
 }
 
 void StreamTransport::resume_reading() {
   if (!read_paused_) return;
+  if (life_.phase() != Phase::lost) core_->check_thread("resume_reading");
   read_paused_ = false;
   if (!is_reading()) return;
-  core_->check_thread("resume_reading");
   channel_->set_reading(true);
 }
 
@@ -260,13 +284,23 @@ void StreamTransport::write(BytesView data) {
 
 void StreamTransport::write_gathered(std::span<const BytesView> chunks) {
   if (!may_write("writelines", chunks.empty())) return;
-  for (const BytesView& chunk : chunks) {
-    if (!chunk.empty()) queue_.append(chunk, core_->blocks());
-    // Not all of a large list is copied before anything is sent.
-    if (flow_.over(queue_.size()) && channel_->can_try()) {
-      attempt();
+  while (!chunks.empty()) {
+    const auto some = chunks.first(std::min(chunks.size(), most_views));
+    chunks = chunks.subspan(some.size());
+    std::size_t size = 0, sent = 0;
+    for (const BytesView& chunk : some) size += chunk.size();
+    if (size >= direct_size && queue_.empty() && channel_->can_try()) {
+      sent = channel_->try_write(some);
       if (!life_.may_write()) return;
     }
+    for (const BytesView& chunk : some) {
+      const std::size_t gone = std::min(sent, chunk.size());
+      sent -= gone;
+      queue_.append(chunk.subview(gone), core_->blocks());
+    }
+    // Not all of a large list is copied before anything is sent.
+    if (flow_.over(queue_.size()) && channel_->can_try()) attempt();
+    if (!life_.may_write()) return;
   }
   if (!queue_.empty()) after_queueing();
 }
@@ -289,7 +323,7 @@ void StreamTransport::flush() {
 // One attempt to send what is queued, without waiting; calls nobody.
 void StreamTransport::attempt() {
   if (queue_.empty() || life_.phase() == Phase::lost) return;
-  std::array<BytesView, 64> views;
+  std::array<BytesView, most_views> views;
   while (!queue_.empty() && channel_->can_try()) {
     const std::size_t count = queue_.peek(views);
     const std::size_t sent = channel_->try_write({views.data(), count});
@@ -320,11 +354,13 @@ void StreamTransport::write_eof() {
 }
 
 std::size_t StreamTransport::get_write_buffer_size() {
+  if (life_.phase() != Phase::lost) core_->check_thread("get_write_buffer_size");
   attempt();
   return queue_.size();
 }
 
 void StreamTransport::set_write_buffer_limits(WriteBufferMarks marks) {
+  if (life_.phase() != Phase::lost) core_->check_thread("set_write_buffer_limits");
   flow_.set(marks);
   if (life_.phase() == Phase::lost || life_.phase() == Phase::opening) return;
   attempt();

@@ -97,16 +97,19 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   void judge_pause();
   void resume_if_low();
   void arm_flush_timer();
+  struct End;
   void end_soon();
   void end();
+  void let_go() noexcept;
 
-  // A write of this size or more, with nothing queued, is tried from the caller's memory.
+  // A write of this size or more, with nothing queued, is tried from the caller's memory.
   static constexpr std::size_t direct_size = 8 * 1024;
 
   struct FlushTimeout {
     ~FlushTimeout() { timer.cancel(); }
     Seconds duration{};
     TimerHandle timer;
+    bool armed = false;
   };
 
   LoopCore* core_;  // not to be touched once we are lost: the loop may be gone

@@ -17,10 +17,20 @@ std::uint16_t checked_port(int number) {
   return static_cast<std::uint16_t>(number);
 }
 
+// The NULs of abstract names are shown as '@'.
+std::string printable(std::string_view path) {
+  std::string text{path};
+  std::replace(text.begin(), text.end(), '\0', '@');
+  return text;
+}
+
 }  // namespace
 
 Address::Address(std::string_view host, int port) {
   port_ = checked_port(port);
+  if (host.find('\0') != std::string_view::npos) {
+    throw std::invalid_argument{"the host has a NUL inside"};
+  }
   internal::IpParts parts;
   if (!internal::parse_ip(host, parts)) {
     throw std::invalid_argument{"'" + std::string{host} + "' is not a numeric address"};
@@ -33,7 +43,7 @@ Address Address::unix_path(std::string_view path) {
   // A path in the file system keeps room for its NUL.
   if (path.size() > max_path - (abstract ? 0 : 1)) {
     throw OsError{std::make_error_code(std::errc::filename_too_long),
-                  "'" + std::string{path.substr(0, 40)} + "…' (" + std::to_string(path.size()) +
+                  "'" + printable(path.substr(0, 40)) + "…' (" + std::to_string(path.size()) +
                       " bytes) is too long for the path of a Unix socket"};
   }
   if (!abstract && path.find('\0') != std::string_view::npos) {
@@ -93,10 +103,7 @@ std::string Address::to_string() const {
     case Family::ipv6: return "[" + host() + "]:" + std::to_string(port_);
     case Family::unix_socket: break;
   }
-  std::string text{path()};
-  if (text.empty()) return "unix:unnamed";
-  std::replace(text.begin(), text.end(), '\0', '@');
-  return text;
+  return path().empty() ? "unix:unnamed" : printable(path());
 }
 
 bool operator==(const Address& a, const Address& b) noexcept {

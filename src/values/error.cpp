@@ -69,7 +69,9 @@ struct Error::Detail {
 };
 
 Error::Error(std::error_code code, std::string_view context)
-    : Error{worded(code, std::string{context} + ": " + lowered(code.message()))} {}
+    : Error{worded(code, context.empty() ? lowered(code.message())
+                                         : std::string{context} + ": " + lowered(code.message()))} {
+}
 
 Error::Error(std::exception_ptr exception) {
   if (exception == nullptr) return;

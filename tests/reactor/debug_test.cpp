@@ -201,11 +201,15 @@ TEST_CASE("calls of the loop from another thread are refused before anything cha
   CHECK(refused(world, [&] { loop.set_busy_poll(1s); }));
   CHECK(refused(world, [&] { loop.set_slow_callback_duration(1s); }));
   const auto factory = ferry::make<Recorder>;
-  CHECK(refused(world, [&] { loop.create_connection(factory, "127.0.0.1", 1); }));
-  CHECK(refused(world, [&] { loop.create_connection(factory, std::move(ours)); }));
-  CHECK(refused(world, [&] { loop.create_unix_connection(factory, "/x"); }));
-  CHECK(refused(world, [&] { loop.create_server(factory, "127.0.0.1", 0); }));
-  CHECK(refused(world, [&] { loop.create_unix_server(factory, "/x"); }));
+  CHECK(refused(world, [&] {
+    static_cast<void>(loop.create_connection(factory, "127.0.0.1", 1));
+  }));
+  CHECK(refused(world, [&] {
+    static_cast<void>(loop.create_connection(factory, std::move(ours)));
+  }));
+  CHECK(refused(world, [&] { static_cast<void>(loop.create_unix_connection(factory, "/x")); }));
+  CHECK(refused(world, [&] { static_cast<void>(loop.create_server(factory, "127.0.0.1", 0)); }));
+  CHECK(refused(world, [&] { static_cast<void>(loop.create_unix_server(factory, "/x")); }));
   CHECK(ours);
   CHECK_FALSE(loop.remove_reader(ours.fileno()));
   CHECK_FALSE(loop.remove_signal_handler(SIGUSR1));

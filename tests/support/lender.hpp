@@ -14,7 +14,7 @@
 
 namespace test {
 
-// The Recorder among the BufferedProtocols. Its memory is its own, and of the size that the test wants.
+// The Recorder among the BufferedProtocols; its memory is of the size that the test wants.
 class Lender : public ferry::BufferedProtocol {
  public:
   explicit Lender(std::size_t size = 65536) : memory(size) {}

@@ -52,13 +52,14 @@ inline void fail_sends(Calls& calls, int error, int times = 1) {
   calls.fail(Call::sendmsg, error, times);
 }
 
-// Writes until the system takes no more and something is queued, all of one pattern; how much.
+// Writes a pattern until the system takes no more and `at_least` is queued; how much that was.
 inline std::size_t fill(Stream& stream, std::size_t at_least = 1) {
+  static std::string all = pattern(1 << 20);
   std::size_t written = 0;
   while (stream.transport->get_write_buffer_size() < at_least) {
-    const std::string all = pattern(written + 65536);
-    stream.transport->write(ferry::BytesView{all}.subview(written));
-    written = all.size();
+    if (written == all.size()) all = pattern(2 * all.size());
+    stream.transport->write(ferry::BytesView{all}.subview(written, 65536));
+    written += 65536;
     REQUIRE(written < (std::size_t{64} << 20));
   }
   return written;

@@ -3,6 +3,7 @@
 #include "platform/linux/epoll_calls.hpp"
 #include "platform/posix/sockaddr.hpp"
 #include "platform/posix/timeout.hpp"
+#include "platform/posix/waker.hpp"
 
 #include <array>
 #include <cstdint>
@@ -59,13 +60,9 @@ class EpollSelector final : public Selector {
     return {};
   }
 
-  void wake() noexcept override {
-    const int before = errno;  // may be called from a signal handler
+  std::error_code wake() noexcept override {
     const std::uint64_t one = 1;
-    while (calls::write(static_cast<int>(waker_.fileno()), &one, sizeof one) < 0 &&
-           errno == EINTR) {
-    }  // a full counter wakes as well
-    errno = before;
+    return ring(static_cast<int>(waker_.fileno()), &one, sizeof one);
   }
 
  private:

@@ -11,6 +11,7 @@
 #include <charconv>
 #include <cstddef>
 #include <cstring>
+#include <system_error>
 
 namespace ferry::internal {
 namespace {
@@ -20,7 +21,8 @@ constexpr std::size_t path_offset = offsetof(sockaddr_un, sun_path);
 bool parse_scope(std::string_view text, std::uint32_t& scope_id) noexcept {
   if (text.empty() || text.size() >= IF_NAMESIZE) return false;
   const char* end = text.data() + text.size();
-  if (std::from_chars(text.data(), end, scope_id).ptr == end) return true;
+  const auto [stop, error] = std::from_chars(text.data(), end, scope_id);
+  if (stop == end) return error == std::errc{};
   char name[IF_NAMESIZE] = {};
   std::memcpy(name, text.data(), text.size());
   scope_id = ::if_nametoindex(name);
@@ -28,10 +30,12 @@ bool parse_scope(std::string_view text, std::uint32_t& scope_id) noexcept {
 }
 
 Address from_unix(const sockaddr_un& from, socklen_t length) noexcept {
-  if (length <= path_offset) return Address::unix_path({});  // unnamed
+  if (length <= path_offset) return {};  // unnamed
   std::string_view path{from.sun_path, length - path_offset};
   if (path[0] != '\0') path = path.substr(0, path.find('\0'));
-  return Address::unix_path(path);
+  // A peer may have bound a path that fills the field, without room for a NUL: not for us to name.
+  const bool fits = path.size() < Address::max_path || path[0] == '\0';
+  return fits ? Address::unix_path(path) : Address{};
 }
 
 }  // namespace

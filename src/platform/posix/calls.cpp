@@ -4,6 +4,7 @@ namespace ferry::internal::calls {
 
 #ifdef FERRY_TEST_HOOKS
 Hook* hook = nullptr;
+thread_local bool cut = false;
 #endif
 
 ssize_t sendmsg(int fd, iovec* parts, std::size_t count, int flags) {

@@ -42,11 +42,18 @@ class Hook {
 };
 // Null: none. Set while no other thread makes calls.
 extern Hook* hook;
+// Whether the last call of this thread moved less because the hook said so: then a short count does
+// not mean that the system has no more, or takes no more.
+extern thread_local bool cut;
+inline bool was_cut() noexcept { return cut; }
 
 template <class Real>
 auto through(Call call, int handle, std::size_t size, Real real) -> decltype(real(size)) {
   if (hook != nullptr) {
-    if (const int error = hook->before(call, handle, size); error != 0) {
+    const std::size_t asked = size;
+    const int error = hook->before(call, handle, size);
+    cut = size < asked;
+    if (error != 0) {
       errno = error;
       return -1;
     }
@@ -54,6 +61,7 @@ auto through(Call call, int handle, std::size_t size, Real real) -> decltype(rea
   return real(size);
 }
 #else
+constexpr bool was_cut() noexcept { return false; }
 template <class Real>
 inline auto through(Call, int, std::size_t size, Real real) -> decltype(real(size)) {
   return real(size);
@@ -137,6 +145,9 @@ inline int unlink(const char* path) {
 }
 inline int stat(const char* path, struct stat* facts) {
   return through(Call::stat, -1, 0, [&](std::size_t) { return ::lstat(path, facts); });
+}
+inline int fstat(int fd, struct stat* facts) {
+  return through(Call::stat, fd, 0, [&](std::size_t) { return ::fstat(fd, facts); });
 }
 inline int sigaction(int number, const struct sigaction* now, struct sigaction* before) {
   return through(Call::sigaction, -1, 0,

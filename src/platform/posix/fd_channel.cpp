@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cerrno>
+#include <utility>
 
 namespace ferry::internal {
 namespace {
@@ -20,7 +21,7 @@ struct Moved {
 };
 
 Moved send_views(int fd, std::span<const BytesView> views) {
-  for (;;) {
+  for (bool once_more = true;;) {
     ssize_t sent;
     if (views.size() == 1) {
       sent = calls::send(fd, views[0].data(), views[0].size(), MSG_NOSIGNAL);
@@ -33,8 +34,9 @@ Moved send_views(int fd, std::span<const BytesView> views) {
       sent = calls::sendmsg(fd, parts.data(), count, MSG_NOSIGNAL);
     }
     if (sent >= 0) return {static_cast<std::size_t>(sent), 0};
+    if (errno == EINTR) continue;
     // EPROTOTYPE: macOS, while the peer is closing; the next call tells the real error (T-044).
-    if (errno != EINTR && errno != EPROTOTYPE) return {0, errno};
+    if (errno != EPROTOTYPE || !std::exchange(once_more, false)) return {0, errno};
   }
 }
 
@@ -56,7 +58,8 @@ Error FdChannel::open() {
 
 void FdChannel::update_interest() {
   if (io_.edge_triggered() || !ticket_) return;
-  io_.rewatch(ticket_, (reading_ ? want_read : 0u) | (writing_ ? want_write : 0u));
+  const bool waits_to_write = writing_ && !resting_;
+  io_.rewatch(ticket_, (reading_ ? want_read : 0u) | (waits_to_write ? want_write : 0u));
 }
 
 void FdChannel::set_reading(bool on) {
@@ -72,7 +75,10 @@ void FdChannel::set_reading(bool on) {
 void FdChannel::handle_ready(std::uint32_t ready) {
   if ((ready & ready_hint) != 0) hint_ = true;
   if ((ready & ready_read) != 0) readable_ = true;
-  if ((ready & ready_write) != 0) writable_ = true;
+  if ((ready & ready_write) != 0) {
+    writable_ = true;
+    if (std::exchange(resting_, false)) update_interest();
+  }
   if (readable_ && reading_) read_some();
   if (writable_ && writing_) write_some();
 }
@@ -105,7 +111,7 @@ bool FdChannel::read_once(std::size_t& share) {
     return false;
   }
   const auto size = static_cast<std::size_t>(count);
-  if (size < into.size() && !hint_) readable_ = false;
+  if (size < into.size() && !hint_ && !calls::was_cut()) readable_ = false;
   owner_->bytes_read(size);
   if (size == 0 || fd_ == invalid_handle) return false;
   share -= std::min(share, size);
@@ -119,15 +125,11 @@ std::size_t FdChannel::try_write(std::span<const BytesView> views) {
   if (!can_try() || fd_ == invalid_handle) return 0;
   const Moved sent = send_views(static_cast<int>(fd_), views);
   if (sent.error != 0) {
-    if (would_block(sent.error) || sent.error == ENOBUFS) {
-      writable_ = false;
-      if (sent.error == ENOBUFS) io_.again_later(ticket_, ready_write);
-    } else {
-      send_failed(sent.error);
-    }
+    send_failed(sent.error);
     return 0;
   }
-  if (sent.count < total(views) && views.size() <= max_parts) writable_ = false;
+  const bool all = sent.count == total(views) || views.size() > max_parts;
+  if (!all && !calls::was_cut()) writable_ = false;
   return sent.count;
 }
 
@@ -150,13 +152,8 @@ void FdChannel::write_some() {
     const std::span<const BytesView> parts{views.data(), count};
     const std::size_t wanted = total(parts);
     const Moved sent = send_views(static_cast<int>(fd_), parts);
-    if (sent.error != 0) {
-      writable_ = false;
-      if (sent.error == ENOBUFS) return io_.again_later(ticket_, ready_write);
-      if (!would_block(sent.error)) send_failed(sent.error);
-      return;
-    }
-    if (sent.count < wanted) writable_ = false;
+    if (sent.error != 0) return send_failed(sent.error);
+    if (sent.count < wanted && !calls::was_cut()) writable_ = false;
     owner_->bytes_written(sent.count);
     share -= std::min(share, sent.count);
     if (share == 0 && writing_ && writable_) return io_.again(ticket_, ready_write);
@@ -164,6 +161,13 @@ void FdChannel::write_some() {
 }
 
 void FdChannel::send_failed(int error) {
+  writable_ = false;
+  if (would_block(error)) return;
+  if (error == ENOBUFS) {
+    resting_ = true;  // by level the selector would report it as writable all the while
+    update_interest();
+    return io_.again_later(ticket_, ready_write);
+  }
   owner_->failed(os_error(died_ != 0 ? died_ : error, "send"));
 }
 

@@ -47,6 +47,7 @@ class FdChannel final : public Channel, private IoHandler {
   bool hint_ = false;     // the end is near: only 0 or EAGAIN ends reading
   bool reading_ = false;  // what the owner wants
   bool writing_ = false;
+  bool resting_ = false;  // the system had no buffers for us: writing waits for a while
   std::uint16_t died_;
 };
 

@@ -28,6 +28,13 @@ Error open_stream(const Address& address, std::string_view doing, Socket& out) {
   return out ? Error{} : last_error(std::string{doing} + " " + address.to_string());
 }
 
+bool listens(const Socket& socket) noexcept {
+  int answer = 0;
+  socklen_t length = sizeof answer;
+  calls::getsockopt(fd_of(socket), SOL_SOCKET, SO_ACCEPTCONN, &answer, &length);
+  return answer != 0;
+}
+
 bool is_ip(Family family) noexcept { return family == Family::ipv4 || family == Family::ipv6; }
 
 class PosixConnecting final : public Connecting, private IoHandler {
@@ -82,16 +89,18 @@ bool only_this_connection(int error) noexcept {
 class PosixAcceptor final : public Acceptor, private IoHandler {
  public:
   PosixAcceptor(IoContext& io, Socket socket, Owner& owner)
-      : io_{io}, socket_{std::move(socket)}, owner_{owner} {}
+      : io_{io}, socket_{std::move(socket)}, owner_{owner}, listened_before_{listens(socket_)} {}
   ~PosixAcceptor() override { close(); }
 
   Error start(int backlog) override {
     share_ = std::clamp(backlog, 1, 1000);
     const std::string name = SocketView{socket_.fileno()}.getsockname().to_string();
+    // Before listen(), so that every connection inherits it; no matter if not TCP. A listener
+    // that was passed in may have connections that do not (T-116).
+    set_flag(socket_, IPPROTO_TCP, TCP_NODELAY);
     if (calls::listen(fd_of(socket_), std::max(backlog, 0)) != 0) {
       return last_error("listen on " + name);
     }
-    set_flag(socket_, IPPROTO_TCP, TCP_NODELAY);  // connections inherit it; no matter if not TCP
     return io_.watch(socket_.fileno(), want_read, Trigger::level, *this, ticket_);
   }
   void pause() override {
@@ -113,6 +122,7 @@ class PosixAcceptor final : public Acceptor, private IoHandler {
       Socket connection{calls::accept4(fd_of(socket_), peer.get(), &peer.length,
                                        SOCK_NONBLOCK | SOCK_CLOEXEC)};
       if (connection) {
+        if (listened_before_) set_flag(connection, IPPROTO_TCP, TCP_NODELAY);
         owner_.accepted(std::move(connection), peer.address());
         continue;
       }
@@ -128,6 +138,7 @@ class PosixAcceptor final : public Acceptor, private IoHandler {
   IoContext& io_;
   Socket socket_;
   Owner& owner_;
+  const bool listened_before_;
   Ticket ticket_;
   int share_ = 1;
 };
@@ -179,7 +190,7 @@ class PosixNetwork final : public Network {
 
   SocketFacts inspect(const Socket& socket) const noexcept override {
     SocketFacts facts;
-    int type = 0, listens = 0;
+    int type = 0;
     socklen_t length = sizeof type;
     if (calls::getsockopt(fd_of(socket), SOL_SOCKET, SO_TYPE, &type, &length) != 0 ||
         type != SOCK_STREAM) {
@@ -189,10 +200,8 @@ class PosixNetwork final : public Network {
     if (calls::getsockname(fd_of(socket), name.get(), &name.length) == 0) {
       facts.family = name.address().family();
     }
-    length = sizeof listens;
-    calls::getsockopt(fd_of(socket), SOL_SOCKET, SO_ACCEPTCONN, &listens, &length);
     SocketAddress peer;
-    if (listens != 0) {
+    if (listens(socket)) {
       facts.kind = SocketKind::listening;
     } else if (calls::getpeername(fd_of(socket), peer.get(), &peer.length) == 0) {
       facts.kind = SocketKind::connected;

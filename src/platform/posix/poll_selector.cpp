@@ -3,6 +3,7 @@
 #include "platform/posix/calls.hpp"
 #include "platform/posix/sockaddr.hpp"
 #include "platform/posix/timeout.hpp"
+#include "platform/posix/waker.hpp"
 
 #include <unordered_map>
 #include <vector>
@@ -25,15 +26,19 @@ class PollSelector final : public Selector {
   bool edge_triggered() const noexcept override { return false; }
 
   Error add(NativeHandle handle, std::uint32_t interest, Trigger, Token token) override {
+    // poll(2) would take what is closed or always ready, and report it for ever.
+    struct stat facts {};
+    if (calls::fstat(static_cast<int>(handle), &facts) != 0) return refusal(errno, handle);
+    if (S_ISREG(facts.st_mode) || S_ISDIR(facts.st_mode)) return refusal(EPERM, handle);
     const auto [entry, fresh] = entries_.try_emplace(handle, Entry{token, interest, 0});
-    if (!fresh) return os_error(EEXIST, "watch handle " + std::to_string(handle));
+    if (!fresh) return refusal(EEXIST, handle);
     place(handle, entry->second);
     return {};
   }
 
   Error modify(NativeHandle handle, std::uint32_t interest, Trigger, Token token) override {
     const auto entry = entries_.find(handle);
-    if (entry == entries_.end()) return os_error(ENOENT, "watch handle " + std::to_string(handle));
+    if (entry == entries_.end()) return refusal(ENOENT, handle);
     entry->second.interest = interest;
     entry->second.token = token;
     place(handle, entry->second);
@@ -64,11 +69,8 @@ class PollSelector final : public Selector {
     return {};
   }
 
-  void wake() noexcept override {
-    const int before = errno;  // may be called from a signal handler
-    while (calls::write(static_cast<int>(wake_write_.fileno()), "", 1) < 0 && errno == EINTR) {
-    }  // a full pipe wakes as well
-    errno = before;
+  std::error_code wake() noexcept override {
+    return ring(static_cast<int>(wake_write_.fileno()), "", 1);
   }
 
  private:
@@ -77,6 +79,10 @@ class PollSelector final : public Selector {
     std::uint32_t interest;
     std::size_t position;  // in set_; 0: not in it
   };
+
+  static Error refusal(int error, NativeHandle handle) {
+    return os_error(error, "watch handle " + std::to_string(handle));
+  }
 
   static std::uint32_t translate(short seen) noexcept {
     std::uint32_t ready = 0;

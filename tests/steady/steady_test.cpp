@@ -1,0 +1,95 @@
+// The steady path: what a message costs when nothing is out of the ordinary.
+#include "support/calls.hpp"
+#include "support/world.hpp"
+
+#include <sys/socket.h>
+
+#include <atomic>
+
+using namespace test;
+
+extern std::atomic<long> allocations;  // count_allocations.cpp
+
+namespace {
+
+class Echo final : public ferry::Protocol {
+ public:
+  void connection_made(ferry::Transport& transport) override { transport_ = &transport; }
+  void data_received(ferry::BytesView data) override {
+    ++messages;
+    for (std::size_t at = 0; at < data.size(); at += 16) transport_->write(data.subview(at, 16));
+  }
+  long messages = 0;
+
+ private:
+  ferry::Transport* transport_ = nullptr;
+};
+
+struct Served {
+  std::shared_ptr<Echo> protocol = std::make_shared<Echo>();
+  Peer peer;
+};
+
+void open(World& world, Served& served) {
+  Pair pair = connected_pair(Carrier::tcp);
+  served.peer = std::move(pair.peer);
+  auto task = world.loop.create_connection([&] { return served.protocol; }, std::move(pair.ours));
+  world.run(std::move(task));
+}
+
+// One message there and back; the peer's own calls are plain ones, which nobody counts.
+void round_trip(ferry::Loop& loop, Served& served, const std::string& message) {
+  const int fd = static_cast<int>(served.peer.socket().fileno());
+  char back[256];
+  std::size_t got = 0;
+  if (::send(fd, message.data(), message.size(), MSG_NOSIGNAL) < 0) return;
+  while (got < message.size()) {
+    loop.call_soon([&loop] { loop.stop(); });
+    loop.run_forever();
+    const ssize_t count = ::recv(fd, back, sizeof back, 0);
+    if (count > 0) got += static_cast<std::size_t>(count);
+  }
+}
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr long many = 20000;
+#else
+constexpr long many = 1000000;
+#endif
+
+}  // namespace
+
+TEST_CASE("a message costs no allocation, over a million of them", "[S-038][A-056]") {
+  World world;
+  Served served;
+  open(world, served);
+  const std::string message = pattern(64);
+  for (int i = 0; i < 1000; ++i) round_trip(world.loop, served, message);
+  const long before = allocations;
+  for (long i = 0; i < many; ++i) round_trip(world.loop, served, message);
+  CHECK(allocations - before == 0);
+  CHECK(served.protocol->messages == many + 1000);
+  served.peer.close();
+  world.settle();
+}
+
+TEST_CASE("a message costs a wait, a receive and a send, and no epoll_ctl", "[S-038][A-056]") {
+  World world;
+  Served served;
+  open(world, served);
+  const std::string message = pattern(64);
+  for (int i = 0; i < 10; ++i) round_trip(world.loop, served, message);
+  Calls calls;
+  const long rounds = 1000;
+  for (long i = 0; i < rounds; ++i) round_trip(world.loop, served, message);
+  // Four writes of 16 bytes each, gathered into one send; a turn that finds nothing is the test's.
+  CHECK(calls.count(Call::recv) == rounds);
+  CHECK(calls.count(Call::send) + calls.count(Call::sendmsg) == rounds);
+  CHECK(calls.count(waiting_call(world.loop.backend())) >= rounds);
+  CHECK(calls.count(Call::epoll_ctl) == 0);
+  CHECK(calls.count(Call::write) == 0);  // the waker is not rung by the loop's own thread
+  CHECK(calls.count(Call::read) == 0);
+  CHECK(calls.count(Call::setsockopt) == 0);
+  served.peer.close();
+  world.settle();
+}
