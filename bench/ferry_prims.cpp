@@ -72,8 +72,8 @@ void xwake(std::int64_t n) {
   wakes.join_and_print();
 }
 
-// The deadlines are absolute, as the raw program's are: call_later() would read the clock, once for each
-// timer (some 25 ns).
+// The deadlines are absolute, as the raw program's are: call_later() would read the clock, once for
+// each timer (some 25 ns).
 using Timers = std::vector<ferry::TimerHandle>;
 
 void timer_cancel(std::int64_t n) {

@@ -12,9 +12,9 @@ namespace ferry {
 
 // A view of bytes that somebody else owns. It never allocates and never copies.
 //
-// It is made from text, containers of bytes and string literals alike. The view of a literal leaves its
-// terminating NUL out, and no other; that of a C string or of an array to write one into ends at its
-// first NUL. A view given to a callback is valid until that callback returns (S-067).
+// It is made from text, containers of bytes and string literals alike. The view of a literal leaves
+// its terminating NUL out, and no other; that of a C string or of an array to write one into ends
+// at its first NUL. A view given to a callback is valid until that callback returns (S-067).
 class BytesView {
  public:
   constexpr BytesView() noexcept = default;

@@ -14,8 +14,8 @@ namespace ferry {
 template <class Signature>
 class Function;
 
-// Holds anything callable as R(Args...), also if it can only be moved. Captures of up to `room` bytes
-// are stored inside, larger ones on the heap. Calling an empty Function is not allowed.
+// Holds anything callable as R(Args...), also if it can only be moved. Captures of up to `room`
+// bytes are stored inside, larger ones on the heap. Calling an empty Function is not allowed.
 template <class R, class... Args>
 class Function<R(Args...)> {
  public:

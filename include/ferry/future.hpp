@@ -123,10 +123,10 @@ class FutureAwaiter {
 
 }  // namespace internal
 
-// A shared, copyable reference to a result to come; made by Loop::create_future() and create_task().
-// Belongs to the loop's thread. Its callbacks and its waiting coroutines are run by the loop, never
-// inside set_result() (as in asyncio). If it fails and nobody ever looks, the loop's exception handler
-// hears of it. Dropping the last reference cancels nothing.
+// A shared, copyable reference to a result to come; made by Loop::create_future() and
+// create_task(). Belongs to the loop's thread. Its callbacks and its waiting coroutines are run by
+// the loop, never inside set_result() (as in asyncio). If it fails and nobody ever looks, the
+// loop's exception handler hears of it. Dropping the last reference cancels nothing.
 template <class T>
 class Future {
  public:
@@ -137,8 +137,8 @@ class Future {
   explicit operator bool() const noexcept { return state_ != nullptr; }
   bool done() const noexcept { return state_->done(); }
   bool cancelled() const noexcept { return state_->cancelled(); }
-  // False if it was done already. Of a task's future: CancelledError is thrown into the coroutine at
-  // the point where it waits.
+  // False if it was done already. Of a task's future: CancelledError is thrown into the coroutine
+  // at the point where it waits.
   bool cancel() { return state_->cancel(); }
 
   // Throw MisuseError if it is done already, or a task's: only the task sets its result.

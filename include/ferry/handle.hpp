@@ -20,8 +20,8 @@ namespace internal {
 class LoopCore;
 class RemoteQueue;
 
-// What outlives a loop: handles and futures find out here whether it is still there. Counted without
-// atomics: handles belong to the loop's thread.
+// What outlives a loop: handles and futures find out here whether it is still there. Counted
+// without atomics: handles belong to the loop's thread.
 struct LoopControl {
   LoopCore* core = nullptr;
   std::size_t count = 0;
@@ -49,8 +49,8 @@ class ControlRef {
 };
 }  // namespace internal
 
-// A callback that call_soon() scheduled. Copyable; every member is safe for ever, also after
-// the callback ran and after ~Loop. Not thread-safe. Dropping it cancels nothing.
+// A callback that call_soon() scheduled. Copyable; every member is safe for ever, also
+// after the callback ran and after ~Loop. Not thread-safe. Dropping it cancels nothing.
 class FERRY_API Handle {
  public:
   Handle() noexcept = default;
@@ -85,14 +85,15 @@ class FERRY_API TimerHandle : public Handle {
   TimePoint when_{};
 };
 
-// A callback that call_soon_threadsafe() posted. May be used and dropped on any thread, also after the
-// loop is gone (T-197).
+// A callback that call_soon_threadsafe() posted. May be used and dropped on any thread, also after
+// the loop is gone (T-197).
 class FERRY_API ThreadsafeHandle {
  public:
   ThreadsafeHandle() noexcept = default;
 
   // After it returned the callback neither runs nor will run: from another thread it waits for one
-  // that is running, inside the callback itself it returns at once. Captures die in the loop's thread.
+  // that is running, inside the callback itself it returns at once. Captures die in the loop's
+  // thread.
   void cancel() noexcept;
   // Whether cancel() was called on this handle (or on the one it was copied from, before that).
   bool cancelled() const noexcept { return cancelled_; }

@@ -97,14 +97,28 @@ struct UnixServerOptions {
   bool start_serving = true;
 };
 
-using StreamProtocolFactory = Function<std::shared_ptr<StreamProtocol>()>;
+// Makes protocols, and knows where it was asked to.
+class StreamProtocolFactory {
+ public:
+  using Make = Function<std::shared_ptr<StreamProtocol>()>;
+  StreamProtocolFactory() noexcept = default;
+  StreamProtocolFactory(Make make, const std::source_location& where) noexcept
+      : make_{std::move(make)}, where_{where} {}
+  std::shared_ptr<StreamProtocol> operator()() { return make_(); }
+  const std::source_location& where() const noexcept { return where_; }
+  void reset() noexcept { make_.reset(); }
+
+ private:
+  Make make_;
+  std::source_location where_;
+};
 
 // Runs callbacks, timers, transports and tasks, in one thread. Everything of it but
-// call_soon_threadsafe() belongs to the thread that runs it (S-005); in debug mode other threads are
-// refused with MisuseError before anything changes (T-199).
+// call_soon_threadsafe() belongs to the thread that runs it (S-005); in debug mode other threads
+// are refused with MisuseError before anything changes (T-199).
 //
-// ~Loop closes everything that is open and calls nobody: no callback, no protocol. Transports, servers,
-// handles and futures may outlive it and do nothing from then on.
+// ~Loop closes everything that is open and calls nobody: no callback, no protocol. Transports,
+// servers, handles and futures may outlive it and do nothing from then on.
 class FERRY_API Loop {
  public:
   using Where = std::source_location;
@@ -123,8 +137,8 @@ class FERRY_API Loop {
   // comes; NaN throws std::invalid_argument (T-188). Equal deadlines keep their order.
   TimerHandle call_later(Seconds delay, Callback callback, Where where = Where::current());
   TimerHandle call_at(TimePoint when, Callback callback, Where where = Where::current());
-  // The same as call_soon(), from any thread, also while the loop sleeps: it is woken. The loop must
-  // outlive the call. Throws MisuseError if the loop is closed.
+  // The same as call_soon(), from any thread, also while the loop sleeps: it is woken. The loop
+  // must outlive the call. Throws MisuseError if the loop is closed.
   ThreadsafeHandle call_soon_threadsafe(Callback callback, Where where = Where::current());
   // Now, by the loop's clock; read afresh at every call (T-191).
   TimePoint time() const noexcept;
@@ -133,8 +147,8 @@ class FERRY_API Loop {
 
   // Until stop(). Throws MisuseError inside a running loop or on a closed one (T-194).
   void run_forever();
-  // Runs until `task` or `future` is done, and returns its result or throws what it threw. If stop()
-  // ends the run first: MisuseError, and the task lives on.
+  // Runs until `task` or `future` is done, and returns its result or throws what it threw. If
+  // stop() ends the run first: MisuseError, and the task lives on.
   template <class T>
   T run_until_complete(Task<T> task) {
     check_can_run();  // else it would begin without anybody waiting for it
@@ -153,8 +167,8 @@ class FERRY_API Loop {
   void close();
   bool is_closed() const noexcept;
 
-  // One turn in three steps, so that another loop can drive this one: wait for events (at most
-  // `timeout`; default: as long as the loop itself would), take them in, run what is ready.
+  // One turn in three steps, so that another loop can drive this one: wait for events (at
+  // most `timeout`; default: as long as the loop itself would), take them in, run what is ready.
   class FERRY_API Events {
    public:
     Events() noexcept;
@@ -182,8 +196,8 @@ class FERRY_API Loop {
   Future<T> create_future() {
     return Future<T>{std::make_shared<internal::FutureStateOf<T>>(control())};
   }
-  // The loop runs the coroutine from its next turn on. The future is its result; cancelling the future
-  // cancels the coroutine, dropping it does not.
+  // The loop runs the coroutine from its next turn on. The future is its result; cancelling the
+  // future cancels the coroutine, dropping it does not.
   template <class T>
   Future<T> create_task(Task<T> task) {
     if (!task) throw MisuseError{"create_task: the task is empty: awaited or moved from already"};
@@ -196,65 +210,71 @@ class FERRY_API Loop {
 
   // --- Streams ---
   //
-  // `factory` returns a shared_ptr to a new protocol: a lambda, or ferry::make<P>. Arguments that are
-  // wrong throw at the call; what the system refuses is thrown where the task is awaited (C-22).
+  // `factory` returns a shared_ptr to a new protocol: a lambda, or ferry::make<P>. Arguments that
+  // are wrong throw at the call; what the system refuses is thrown where the task is awaited
+  // (C-22).
 
-  // Connects by TCP: a numeric host without a look-up, a name through the resolver's own threads; all
-  // addresses are tried in the resolver's order. A port may be a number or a service name.
+  // Connects by TCP: a numeric host without a look-up, a name through the resolver's own threads;
+  // all addresses are tried in the resolver's order. A port may be a number or a service name.
   template <class Factory>
   auto create_connection(Factory factory, std::string_view host, Port port,
-                         ConnectOptions options = {}) {
+                         ConnectOptions options = {}, Where where = Where::current()) {
     return typed<Factory>(
-        connect_tcp(erased(std::move(factory)), host, port, options));
+        connect_tcp(erased(std::move(factory), where), host, port, options));
   }
-  // Takes over a connected stream socket (S-092). If it is no such thing: std::invalid_argument at the
-  // call, and the socket stays the caller's (T-123).
+  // Takes over a connected stream socket (S-092). If it is no such thing: std::invalid_argument at
+  // the call, and the socket stays the caller's (T-123).
   template <class Factory>
-  auto create_connection(Factory factory, Socket&& sock) {
-    return typed<Factory>(connect_socket(erased(std::move(factory)), std::move(sock)));
+  auto create_connection(Factory factory, Socket&& sock, Where where = Where::current()) {
+    return typed<Factory>(connect_socket(erased(std::move(factory), where), std::move(sock)));
   }
   template <class Factory>
-  auto create_unix_connection(Factory factory, std::string_view path) {
-    return typed<Factory>(connect_unix(erased(std::move(factory)), path));
+  auto create_unix_connection(Factory factory, std::string_view path,
+                              Where where = Where::current()) {
+    return typed<Factory>(connect_unix(erased(std::move(factory), where), path));
   }
   // As the server's side of a connection that was accepted elsewhere.
   template <class Factory>
-  auto connect_accepted_socket(Factory factory, Socket&& sock) {
-    return typed<Factory>(connect_socket(erased(std::move(factory)), std::move(sock)));
+  auto connect_accepted_socket(Factory factory, Socket&& sock, Where where = Where::current()) {
+    return typed<Factory>(connect_socket(erased(std::move(factory), where), std::move(sock)));
   }
 
-  // Listens by TCP. The factory is called once for every connection (S-087). An empty host means every
-  // interface; several addresses of port 0 share one port (T-109).
+  // Listens by TCP. The factory is called once for every connection (S-087). An empty host means
+  // every interface; several addresses of port 0 share one port (T-109).
   template <class Factory>
   Task<std::shared_ptr<Server>> create_server(Factory factory, std::string_view host, Port port,
-                                              ServerOptions options = {}) {
-    return listen_tcp(erased(std::move(factory)), std::span{&host, 1}, port, options);
+                                              ServerOptions options = {},
+                                              Where where = Where::current()) {
+    return listen_tcp(erased(std::move(factory), where), std::span{&host, 1}, port, options);
   }
   template <class Factory>
   Task<std::shared_ptr<Server>> create_server(Factory factory,
                                               std::initializer_list<std::string_view> hosts,
-                                              Port port, ServerOptions options = {}) {
-    return listen_tcp(erased(std::move(factory)), std::span{hosts.begin(), hosts.size()}, port,
-                      options);
+                                              Port port, ServerOptions options = {},
+                                              Where where = Where::current()) {
+    return listen_tcp(erased(std::move(factory), where), std::span{hosts.begin(), hosts.size()},
+                      port, options);
   }
   // Serves on a bound stream socket that the caller made.
   template <class Factory>
   Task<std::shared_ptr<Server>> create_server(Factory factory, Socket&& sock,
-                                              ServerOptions options = {}) {
-    return listen_socket(erased(std::move(factory)), std::move(sock), options);
+                                              ServerOptions options = {},
+                                              Where where = Where::current()) {
+    return listen_socket(erased(std::move(factory), where), std::move(sock), options);
   }
   // A stale socket file at `path` is removed, a live server's is not (T-113).
   template <class Factory>
   Task<std::shared_ptr<Server>> create_unix_server(Factory factory, std::string_view path,
-                                                   UnixServerOptions options = {}) {
-    return listen_unix(erased(std::move(factory)), path, options);
+                                                   UnixServerOptions options = {},
+                                                   Where where = Where::current()) {
+    return listen_unix(erased(std::move(factory), where), path, options);
   }
 
   // --- Handles of one's own (A-033) ---
 
-  // Calls `callback` whenever `handle` can be read or written; one of each kind per handle, a second
-  // one replaces the first. Throws OsError if the system cannot watch it (a regular file), MisuseError
-  // for a handle that a transport owns.
+  // Calls `callback` whenever `handle` can be read or written; one of each kind per handle, a
+  // second one replaces the first. Throws OsError if the system cannot watch it (a regular file),
+  // MisuseError for a handle that a transport owns.
   void add_reader(NativeHandle handle, Callback callback, Where where = Where::current());
   void add_writer(NativeHandle handle, Callback callback, Where where = Where::current());
   // Whether there was one.
@@ -281,8 +301,9 @@ class FERRY_API Loop {
   void set_log_sink(LogSink sink);
   void log(LogLevel level, std::string_view text) noexcept;
 
-  // Debug mode: callbacks slower than slow_callback_duration are logged with the place where
-  // they were scheduled, calls from a wrong thread are refused, close() names what was left open.
+  // Debug mode: callbacks slower than slow_callback_duration are logged with the place
+  // where they were scheduled, calls from a wrong thread are refused, close() names what was left
+  // open and where it was made.
   // On from the start if the environment has FERRY_DEBUG set to something but 0.
   void set_debug(bool on);
   bool get_debug() const noexcept;
@@ -299,10 +320,10 @@ class FERRY_API Loop {
       typename std::invoke_result_t<std::decay_t<Factory>&>::element_type;
 
   template <class Factory>
-  static StreamProtocolFactory erased(Factory factory) {
+  static StreamProtocolFactory erased(Factory factory, const Where& where) {
     static_assert(std::is_base_of_v<StreamProtocol, ProtocolOf<Factory>>,
                   "the factory returns a shared_ptr to a Protocol or a BufferedProtocol");
-    return StreamProtocolFactory{std::move(factory)};
+    return {std::move(factory), where};
   }
   template <class Factory>
   static Task<Connection<ProtocolOf<Factory>>> typed(Task<Erased> task) {

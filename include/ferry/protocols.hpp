@@ -8,7 +8,8 @@
 //
 // What a callback throws (C-15):
 //   data_received, eof_received, get_buffer, buffer_updated   the connection is lost with it
-//   connection_made, pause_writing, resume_writing, connection_lost   reported to the loop's exception
+//   connection_made, pause_writing, resume_writing, connection_lost   reported to the loop's
+//   exception
 //                                                             handler; the connection goes on
 #pragma once
 
@@ -30,10 +31,11 @@ class FERRY_API BaseProtocol {
   BaseProtocol& operator=(const BaseProtocol&) = delete;
   virtual ~BaseProtocol();
 
-  // The end, exactly once after a connection_made() (S-061, S-062). `exc` is empty if the peer ended
-  // or this side closed or aborted. The transport lets go of the protocol when this returns.
+  // The end, exactly once after a connection_made() (S-061, S-062). `exc` is empty if the peer
+  // ended or this side closed or aborted. The transport lets go of the protocol when this returns.
   virtual void connection_lost(const Error& exc);
-  // The write buffer is over its high mark: please write no more (S-078). Called from inside write().
+  // The write buffer is over its high mark: please write no more (S-078). Called from inside
+  // write().
   virtual void pause_writing();
   // The buffer has drained to its low mark (S-079). Comes once for each pause_writing(), unless
   // connection_lost() comes first (C-10).
@@ -61,8 +63,8 @@ class FERRY_API Protocol : public StreamProtocol {
  public:
   Protocol() = default;
   ~Protocol() override;
-  // Some bytes, at least one; how a stream is cut is the transport's choice (S-067, S-068). `data` is
-  // valid until this returns.
+  // Some bytes, at least one; how a stream is cut is the transport's choice (S-067, S-068). `data`
+  // is valid until this returns.
   virtual void data_received(BytesView data);
 };
 
@@ -72,8 +74,8 @@ class FERRY_API BufferedProtocol : public StreamProtocol {
   BufferedProtocol() = default;
   ~BufferedProtocol() override;
   // Memory to receive into; it must stay in place until buffer_updated(), eof_received() or
-  // connection_lost(). `hint` is a size that would suit, 0 if any does. An empty span is an error and
-  // ends the connection.
+  // connection_lost(). `hint` is a size that would suit, 0 if any does. An empty span is an error
+  // and ends the connection.
   virtual std::span<std::byte> get_buffer(std::size_t hint);
   // `count` bytes, at least one, have come into the memory that get_buffer() gave.
   virtual void buffer_updated(std::size_t count);

@@ -12,8 +12,8 @@ namespace ferry {
 
 class Loop;
 
-// What create_server() gives. Belongs to the loop's thread; may outlive the loop. Dropping it closes
-// nothing: the loop keeps a server that serves.
+// What create_server() gives. Belongs to the loop's thread; may outlive the loop. Dropping it
+// closes nothing: the loop keeps a server that serves.
 class FERRY_API Server {
  public:
   Server(const Server&) = delete;

@@ -14,8 +14,8 @@ namespace ferry {
 using NativeHandle = std::intptr_t;
 inline constexpr NativeHandle invalid_handle = -1;
 
-// What get_extra_info(ferry::socket) gives: the handle of a transport, for options and names. Reading,
-// writing and closing it belong to the transport. Empty once the transport has closed it.
+// What get_extra_info(ferry::socket) gives: the handle of a transport, for options and names.
+// Reading, writing and closing it belong to the transport. Empty once the transport has closed it.
 class FERRY_API SocketView {
  public:
   SocketView() noexcept = default;
@@ -34,8 +34,9 @@ class FERRY_API SocketView {
   NativeHandle handle_ = invalid_handle;
 };
 
-// A socket of one's own, move-only; its destructor closes it. create_connection(), create_server() and
-// connect_accepted_socket() take one over: from then on it is theirs, also if they fail (T-122).
+// A socket of one's own, move-only; its destructor closes it. create_connection(), create_server()
+// and connect_accepted_socket() take one over: from then on it is theirs, also if they fail
+// (T-122).
 class FERRY_API Socket {
  public:
   Socket() noexcept = default;

@@ -18,8 +18,8 @@ class Task;
 namespace internal {
 
 // A task that the loop runs: a stack of coroutine frames, of which the innermost is resumed. Frames
-// hand over to each other through `next_`, so that the machine stack stays flat whatever the compiler
-// makes of tail calls.
+// hand over to each other through `next_`, so that the machine stack stays flat whatever the
+// compiler makes of tail calls.
 class FERRY_API RootTask : public std::enable_shared_from_this<RootTask> {
  public:
   explicit RootTask(ControlRef loop) noexcept : loop_{std::move(loop)} {}
@@ -122,8 +122,8 @@ class TaskAwaiter {
 
 }  // namespace internal
 
-// A coroutine that has not begun. Await it inside another Task, run it with run_until_complete(), or
-// let the loop run it with create_task(). Dropped before that, it never runs. Parameters of a
+// A coroutine that has not begun. Await it inside another Task, run it with run_until_complete(),
+// or let the loop run it with create_task(). Dropped before that, it never runs. Parameters of a
 // coroutine should be taken by value: it outlives the call.
 template <class T>
 class [[nodiscard]] Task {

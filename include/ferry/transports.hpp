@@ -1,10 +1,10 @@
 // One half of the contract: what a protocol may ask of its transport.
 //
-// Transports are made by the loop (create_connection(), create_server() …), never by the user (S-002),
-// and belong to the loop's thread (S-005). A `Transport&` that a callback is given stays valid until
-// connection_lost() has returned (S-060); the shared_ptr that create_connection() returns for as long
-// as it is kept. On a lost transport every method is a harmless no-op, is_closing() is true, and the
-// extra infos stay readable.
+// Transports are made by the loop (create_connection(), create_server() …), never by the user
+// (S-002), and belong to the loop's thread (S-005). A `Transport&` that a callback is given stays
+// valid until connection_lost() has returned (S-060); the shared_ptr that create_connection()
+// returns for as long as it is kept. On a lost transport every method is a harmless no-op,
+// is_closing() is true, and the extra infos stay readable.
 //
 // These are interfaces: users may write transports of their own (S-054).
 #pragma once
@@ -35,8 +35,8 @@ class FERRY_API BaseTransport {
   BaseTransport& operator=(const BaseTransport&) = delete;
   virtual ~BaseTransport();
 
-  // Closes: reading stops at once (S-008), what was written is still sent, then connection_lost(none)
-  // follows, in a later turn (S-007, S-009). Doing it again changes nothing.
+  // Closes: reading stops at once (S-008), what was written is still sent, then
+  // connection_lost(none) follows, in a later turn (S-007, S-009). Doing it again changes nothing.
   virtual void close() = 0;
   // True from close(), abort() or a fatal error on.
   virtual bool is_closing() const noexcept = 0;
@@ -99,8 +99,8 @@ class FERRY_API WriteTransport : public virtual BaseTransport {
   // caller's memory is free for use as soon as write() has returned. Inside a callback of the loop
   // the bytes of several writes are gathered and sent when the callback returns.
   // If the buffer grows over the high mark, pause_writing() is called from in here (S-078).
-  // After close(), abort() or a loss the bytes are dropped; after write_eof() it throws MisuseError.
-  // It never throws for what the network does: that comes as connection_lost(error).
+  // After close(), abort() or a loss the bytes are dropped; after write_eof() it throws
+  // MisuseError. It never throws for what the network does: that comes as connection_lost(error).
   virtual void write(BytesView data) = 0;
   // The same as a write() of each (S-039, C-13): takes any range of what a BytesView is made from.
   template <class Range>
@@ -118,10 +118,10 @@ class FERRY_API WriteTransport : public virtual BaseTransport {
   // Bytes written and not yet taken by the system; exact, O(1) (S-028). May try to send first.
   virtual std::size_t get_write_buffer_size() = 0;
   virtual WriteBufferLimits get_write_buffer_limits() const noexcept = 0;
-  // When pause_writing() (size > high) and resume_writing() (size <= low) are called (S-030, S-081).
-  // Without low: high / 4; without high: 4 * low; without both: the defaults. Takes effect at once.
-  // Throws std::invalid_argument, and keeps the old marks, if low > high or one is negative.
-  // A mark of zero is rarely wise: sending and computing then overlap less (S-037).
+  // When pause_writing() (size > high) and resume_writing() (size <= low) are called (S-030,
+  // S-081). Without low: high / 4; without high: 4 * low; without both: the defaults. Takes effect
+  // at once. Throws std::invalid_argument, and keeps the old marks, if low > high or one is
+  // negative. A mark of zero is rarely wise: sending and computing then overlap less (S-037).
   virtual void set_write_buffer_limits(WriteBufferMarks marks = {}) = 0;
 
  protected:
@@ -131,11 +131,12 @@ class FERRY_API WriteTransport : public virtual BaseTransport {
 // A stream in both directions: TCP, Unix sockets.
 class FERRY_API Transport : public ReadTransport, public WriteTransport {
  public:
-  // How long close() may wait for a peer that does not read, from close() on; then the connection is
-  // lost with std::errc::timed_out. Off by default: it then waits as long as the peer does (T-043).
+  // How long close() may wait for a peer that does not read, from close() on; then the connection
+  // is lost with std::errc::timed_out. Off by default: it then waits as long as the peer does
+  // (T-043).
   virtual void set_flush_timeout(std::optional<Seconds> timeout) = 0;
-  // As abort(), but the peer sees a reset (RST) instead of an end, where the network has one (T-058).
-  // Refused (false, nothing changed) once write_eof() or close() has begun an orderly end.
+  // As abort(), but the peer sees a reset (RST) instead of an end, where the network has one
+  // (T-058). Refused (false, nothing changed) once write_eof() or close() has begun an orderly end.
   virtual bool abort_with_reset() = 0;
 };
 

@@ -11,8 +11,8 @@
 
 namespace ferry::internal {
 
-// Completion-shaped: over readiness the call is made when the handle is ready, over completion it is
-// already in flight; the owner cannot tell which.
+// Completion-shaped: over readiness the call is made when the handle is ready, over completion it
+// is already in flight; the owner cannot tell which.
 class Channel {
  public:
   class Owner {

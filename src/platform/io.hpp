@@ -35,8 +35,8 @@ class IoContext {
   virtual Error rewatch(Ticket ticket, std::uint32_t interest) = 0;
   // Empties the ticket; whatever was reported and not yet handled is dropped.
   virtual void unwatch(Ticket& ticket, bool closing) noexcept = 0;
-  // handle_ready(ready) once more in the next turn, without a new report: for what is still there when
-  // a turn's share is used up, and for reading that is resumed.
+  // handle_ready(ready) once more in the next turn, without a new report: for what is still there
+  // when a turn's share is used up, and for reading that is resumed.
   virtual void again(Ticket ticket, std::uint32_t ready) = 0;
   // The same after a short rest, for errors that pass (ENOBUFS, T-044).
   virtual void again_later(Ticket ticket, std::uint32_t ready) = 0;

@@ -5,8 +5,8 @@
 
 namespace ferry::internal {
 
-// This memory is large and used at random: the system may back it by large pages. `size` and `memory`
-// are multiples of large_page. Does nothing where there is no such thing.
+// This memory is large and used at random: the system may back it by large pages. `size` and
+// `memory` are multiples of large_page. Does nothing where there is no such thing.
 inline constexpr std::size_t large_page = std::size_t{2} << 20;
 void advise_large_pages(void* memory, std::size_t size) noexcept;
 

@@ -27,12 +27,13 @@ struct SocketFacts {
   Family family = Family::none;
 };
 
-// A connect() that is under way. Destroying it ends the attempt and closes its socket (T-121, T-131).
+// A connect() that is under way. Destroying it ends the attempt and closes its socket (T-121,
+// T-131).
 class Connecting {
  public:
   virtual ~Connecting() = default;
-  // Called once, from the ready queue: the socket, or why there is none. Both: it was connected, and
-  // has been reset since (T-130).
+  // Called once, from the ready queue: the socket, or why there is none. Both: it was connected,
+  // and has been reset since (T-130).
   using Done = Function<void(Error, Socket)>;
   virtual void on_done(Done done) = 0;
 };

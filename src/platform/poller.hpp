@@ -11,8 +11,8 @@
 
 namespace ferry::internal {
 
-// What a poller gives back of a registration: an index and a generation (see io.hpp), never a pointer,
-// so that a report for somebody who has gone meanwhile can be told and dropped.
+// What a poller gives back of a registration: an index and a generation (see io.hpp), never a
+// pointer, so that a report for somebody who has gone meanwhile can be told and dropped.
 using Token = std::uint64_t;
 
 // What a report says. `hint` comes with anything but plain readiness (the peer's end, a hang-up, an
@@ -26,11 +26,12 @@ struct Event {
 
 // Contract
 // - poll() waits until something is ready, wake() was called, or `timeout` has passed (none: for
-//   ever); it never returns early by more than the clock's resolution, but may return with no event.
-//   It appends to `out`; an interrupting signal ends the wait early with no event.
-// - wake() may be called from any thread and from a signal handler; a wake() before poll() makes that
-//   poll() return at once. Several of them count as one, and a waker that is full counts as rung. What
-//   comes back is why it could not be rung.
+//   ever); it never returns early by more than the clock's resolution, but may return with no
+//   event. It appends to `out`; an interrupting signal ends the wait early with no event.
+// - wake() may be called from any thread and from a signal handler; a wake() before poll() makes
+// that
+//   poll() return at once. Several of them count as one, and a waker that is full counts as rung.
+//   What comes back is why it could not be rung.
 class Poller {
  public:
   virtual ~Poller() = default;

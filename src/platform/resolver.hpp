@@ -21,8 +21,8 @@ struct Answer {
   std::vector<Address> addresses;  // in the resolver's order, without repeats
 };
 
-// Contract: resolve() returns at once; `done` is called once, on a thread of the resolver's. A look-up
-// that hangs holds up nobody: neither the loop's end nor the process's (T-135).
+// Contract: resolve() returns at once; `done` is called once, on a thread of the resolver's. A
+// look-up that hangs holds up nobody: neither the loop's end nor the process's (T-135).
 class Resolver {
  public:
   virtual ~Resolver() = default;

@@ -9,9 +9,10 @@ namespace ferry::internal {
 
 enum Interest : std::uint32_t { want_none = 0, want_read = 1, want_write = 2 };
 
-// How a registration is reported. `edge` asks for a report per change, `level` for one as long as the
-// state lasts. A selector that cannot do edges reports `edge` registrations by level: its
-// edge_triggered() says so, and their owners then keep the interest no larger than what they wait for.
+// How a registration is reported. `edge` asks for a report per change, `level` for one as long as
+// the state lasts. A selector that cannot do edges reports `edge` registrations by level: its
+// edge_triggered() says so, and their owners then keep the interest no larger than what they wait
+// for.
 enum class Trigger : std::uint8_t { edge, level };
 
 // Contract

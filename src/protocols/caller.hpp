@@ -12,8 +12,8 @@
 namespace ferry::internal {
 
 // Asserts the order of the calls, in every build; catches what they throw. What is fatal to the
-// connection comes back as an Error; it has been reported to the loop's exception handler, as asyncio
-// does, unless it is an error of the system's.
+// connection comes back as an Error; it has been reported to the loop's exception handler, as
+// asyncio does, unless it is an error of the system's.
 class ProtocolCaller {
  public:
   // Who calls, for the reports.

@@ -1,5 +1,5 @@
-// Blocks of memory for what waits to be sent: kept for the next one, so that a steady flow allocates
-// nothing.
+// Blocks of memory for what waits to be sent: kept for the next one, so that a steady flow
+// allocates nothing.
 #pragma once
 
 #include <cstddef>

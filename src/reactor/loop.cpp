@@ -138,7 +138,7 @@ Error LoopCore::watch(NativeHandle handle, std::uint32_t interest, Trigger trigg
   return {};
 }
 
-// A handle of the user's that was closed without remove_reader(), and whose number is now another's.
+// A handle of the user's that was closed without remove_reader(); its number is another's now.
 void LoopCore::forget_stale(NativeHandle handle, const IoHandler& owner) {
   const auto found = user_watches_.find(handle);
   if (found == user_watches_.end() || found->second.get() == &owner) return;
@@ -169,8 +169,10 @@ void LoopCore::unwatch(Ticket& ticket, bool closing) noexcept {
 
 // --- Members ---
 
-void LoopCore::enrol(LoopMember& member, std::shared_ptr<void> self) {
+void LoopCore::enrol(LoopMember& member, std::shared_ptr<void> self,
+                     const std::source_location& made_at) {
   member.self_ = std::move(self);
+  member.made_at_ = made_at;
   member.next_ = members_;
   if (members_ != nullptr) members_->previous_ = &member;
   members_ = &member;
@@ -366,11 +368,7 @@ void LoopCore::close() {
   if (closed_) return;
   closed_ = true;
   tearing_down_ = true;  // destructors that run now find a loop that does nothing
-  if (settings.debug) {
-    for_each_member([this](LoopMember& member) {
-      log(LogLevel::warning, "left open when the loop was closed: " + member.describe());
-    });
-  }
+  if (settings.debug) name_members();
   remote_.give_back();
   for (const auto& [signal, handler] : signal_handlers_) parts_->signals->give_back(signal);
   drop_members();
@@ -381,6 +379,15 @@ void LoopCore::close() {
   }
   forget_callbacks();
   tearing_down_ = false;
+}
+
+void LoopCore::name_members() {
+  std::vector<std::string> lines;  // first: the log is the user's, and may close some
+  for_each_member([&](LoopMember& member) {
+    lines.push_back("left open when the loop was closed: " + member.describe() + " made at " +
+                    place(member.made_at_));
+  });
+  for (const std::string& line : lines) log(LogLevel::warning, line);
 }
 
 void LoopCore::drop_members() noexcept {

@@ -26,9 +26,9 @@ struct PolledBatch {
   std::vector<Event> events;
 };
 
-// One turn: time-out, poll, take in the events, move due timers to the ready queue, then run exactly
-// what is ready by now. run_item() is the only place where the user's callbacks are called; everything
-// else adds to the ready queue.
+// One turn: time-out, poll, take in the events, move due timers to the ready queue, then run
+// exactly what is ready by now. run_item() is the only place where the user's callbacks are called;
+// everything else adds to the ready queue.
 class LoopCore final : public IoContext {
  public:
   LoopCore(Loop& loop, std::unique_ptr<BackendParts> parts);
@@ -70,7 +70,7 @@ class LoopCore final : public IoContext {
   std::span<std::byte> scratch() noexcept override { return {scratch_.get(), scratch_size}; }
 
   // --- Members ---
-  void enrol(LoopMember& member, std::shared_ptr<void> self);
+  void enrol(LoopMember& member, std::shared_ptr<void> self, const std::source_location& made_at);
   // What comes back keeps the member alive until the caller lets go.
   [[nodiscard]] std::shared_ptr<void> leave(LoopMember& member) noexcept;
   template <class Visit>
@@ -175,6 +175,7 @@ class LoopCore final : public IoContext {
   void note_slow(TimePoint began, const std::string& what,
                  const std::source_location& where) noexcept;
   void forget_callbacks() noexcept;
+  void name_members();
   void drop_members() noexcept;
 
   Loop& loop_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <source_location>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,8 @@ class LoopMember {
 
   // Sends what was gathered while a callback ran. Calls nobody.
   virtual void flush() = 0;
-  // The loop ends: lets go of everything. Calls nobody; what it held is put where `trash` says, so that
-  // no destructor of the user's runs before all members are at rest.
+  // The loop ends: lets go of everything. Calls nobody; what it held is put where `trash` says, so
+  // that no destructor of the user's runs before all members are at rest.
   virtual void drop(std::vector<std::shared_ptr<void>>& trash) = 0;
   virtual std::string describe() const = 0;
   // Those of one server have one group.
@@ -33,6 +34,7 @@ class LoopMember {
   LoopMember* previous_ = nullptr;
   LoopMember* next_ = nullptr;
   std::shared_ptr<void> self_;
+  std::source_location made_at_;
 };
 
 }  // namespace ferry::internal

@@ -71,8 +71,8 @@ class ReadyList {
   std::size_t capacity_ = 0;
 };
 
-// Two lists: what runs in this turn, and what is added meanwhile, for the next one. Items are numbered
-// in the order in which they were added, and a handle of call_soon() is such a number.
+// Two lists: what runs in this turn, and what is added meanwhile, for the next one. Items are
+// numbered in the order in which they were added, and a handle of call_soon() is such a number.
 class ReadyQueue {
  public:
   bool empty() const noexcept { return next_.size() == 0; }

@@ -18,8 +18,9 @@ namespace ferry::internal {
 
 // The thread-safe end of a loop. Posting rings the waker only if the loop sleeps, or is about to.
 //
-// Posts are numbered, and numbers are never used twice, so that a handle is a queue and a number. The
-// queues themselves are never freed: a loop that ends gives its queue to the next one that begins.
+// Posts are numbered, and numbers are never used twice, so that a handle is a queue and a number.
+// The queues themselves are never freed: a loop that ends gives its queue to the next one that
+// begins.
 class RemoteQueue {
  public:
   static RemoteQueue& take(Poller& poller);
@@ -83,7 +84,7 @@ class RemoteQueue {
   std::vector<Post> queued_;
   std::uint64_t next_number_ = 0;   // of the next post
   std::uint64_t batch_number_ = 0;  // of the first one in running_
-  std::vector<Post> running_;       // changed only under the mutex, or while finished_ covers it all
+  std::vector<Post> running_;       // changed under the mutex, or when finished_ covers it all
   std::condition_variable ended_;
   std::thread::id runner_;
   // Every post with a smaller number has run, or never will.

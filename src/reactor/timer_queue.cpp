@@ -15,7 +15,8 @@ void TimerQueue::remove(std::uint32_t slot) noexcept { take_out(position_[slot])
 
 void TimerQueue::take_due(TimePoint time, std::vector<std::uint32_t>& slots) {
   const std::int64_t now = time.time_since_epoch().count();
-  // A few, one by one; when a large part is due it is cheaper to sort them and to build the heap anew.
+  // A few, one by one; when a large part is due it is cheaper to sort them and to build the heap
+  // anew.
   for (int few = 16; few > 0; --few) {
     if (heap_.empty() || heap_[0].when > now) return;
     slots.push_back(heap_[0].slot);

@@ -8,8 +8,8 @@
 
 namespace ferry::internal {
 
-// Holds slot numbers; where each one stands is kept in a dense table beside the heap, so that moving
-// an entry touches no slot.
+// Holds slot numbers; where each one stands is kept in a dense table beside the heap, so that
+// moving an entry touches no slot.
 class TimerQueue {
  public:
   bool empty() const noexcept { return heap_.empty(); }

@@ -29,7 +29,7 @@ struct ConnectJob {
 // known to have been reset since.
 Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Socket socket, Error died) {
   const SocketView view = socket.view();
-  const StreamNames names{view.getpeername(), view.getsockname()};
+  const StreamNames names{view.getpeername(), view.getsockname(), factory.where()};
   std::shared_ptr<StreamProtocol> protocol = factory();  // if it throws, the socket closes itself
   auto channel =
       core->network().channel(*core, std::move(socket), names.local.family(), false, died);

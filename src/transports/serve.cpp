@@ -82,6 +82,7 @@ class ServerCore final : public Server,
   static Task<void> serve_until_cancelled(std::shared_ptr<ServerCore> self);
   void wake_if_done();
   void stop_listening() noexcept;
+  struct LetGo;
   template <class Visit>
   void for_each_client(Visit visit);
 
@@ -139,7 +140,7 @@ void ServerCore::begin(std::vector<Socket> sockets, Address path) {
   }
   path_ = path;
   if (settings_.cleanup_socket) path_id_ = core_->network().file_id(path);
-  core_->enrol(*this, shared_from_this());
+  core_->enrol(*this, shared_from_this(), settings_.factory.where());
 }
 
 Error ServerCore::listen() {
@@ -169,7 +170,8 @@ void ServerCore::accepted(Socket socket, const Address& peer, const Address& loc
     if (settings_.keep_alive) core_->network().keep_alive(socket);
     auto channel =
         core_->network().channel(*core_, std::move(socket), local.family(), true, Error{});
-    StreamTransport::begin(*core_, std::move(channel), std::move(protocol), {peer, local},
+    const StreamNames names{peer, local, settings_.factory.where()};
+    StreamTransport::begin(*core_, std::move(channel), std::move(protocol), names,
                            shared_from_this(), nullptr);
     ++connections_;
   } catch (...) {
@@ -198,6 +200,21 @@ void ServerCore::stop_listening() noexcept {
   path_id_.reset();
 }
 
+// Later, or when the loop ends before that.
+struct ServerCore::LetGo {
+  LetGo(std::shared_ptr<void> alive, ServerCore* of) noexcept
+      : self{std::move(alive)}, server{of} {}
+  LetGo(LetGo&&) noexcept = default;
+  void operator()() const noexcept {}
+  ~LetGo() {
+    if (!self) return;
+    server->closed_listeners_.clear();
+    server->settings_.factory.reset();  // which may hold the server
+  }
+  std::shared_ptr<void> self;
+  ServerCore* server;
+};
+
 void ServerCore::close() {
   if (closed_) return;
   core_->check_thread("Server::close");
@@ -206,7 +223,7 @@ void ServerCore::close() {
   if (forever_ && !forever_.done()) forever_.cancel();
   wake_if_done();
   // The loop lets go in a later turn: a listener may be in the middle of its batch.
-  core_->soon([self = core_->leave(*this), this] { closed_listeners_.clear(); });
+  core_->soon(LetGo{core_->leave(*this), this});
 }
 
 void ServerCore::drop(std::vector<std::shared_ptr<void>>& trash) {

@@ -26,7 +26,10 @@ std::string_view name_of(Phase phase) noexcept {
 StreamTransport::StreamTransport(LoopCore& core, std::unique_ptr<Channel> channel,
                                  std::shared_ptr<StreamProtocol> protocol,
                                  const StreamNames& names)
-    : core_{&core}, control_{core.control()}, channel_{std::move(channel)}, caller_{std::move(protocol)} {
+    : core_{&core},
+      control_{core.control()},
+      channel_{std::move(channel)},
+      caller_{std::move(protocol)} {
   channel_->set_owner(*this);
   peer_ = names.peer;
   local_ = names.local;
@@ -40,7 +43,7 @@ std::shared_ptr<StreamTransport> StreamTransport::begin(
   auto made = std::make_shared<StreamTransport>(core, std::move(channel), std::move(protocol),
                                                 names);
   made->home_ = std::move(home);
-  core.enrol(*made, made);
+  core.enrol(*made, made, names.made_at);
   // The loop keeps it until it is lost, so that a plain pointer is enough: an opener on the heap
   // is for connections that somebody waits for.
   if (opened) {
@@ -145,13 +148,14 @@ void StreamTransport::failed(const Error& error) {
   perform(life_.abort());
 }
 
-// The end comes when the life is over and the channel has let go of every buffer: the later of the two.
+// The end comes when the life is over and the channel has let go of every buffer: the later of the
+// two.
 void StreamTransport::closed() {
   channel_closed_ = true;
   end_soon();
 }
 
-// The call of connection_lost(); if the loop ends before it, the protocol is let go of all the same.
+// The call of connection_lost(); if the loop ends first, the protocol is let go of all the same.
 struct StreamTransport::End {
   void operator()() const { transport->end(); }
   ~End() {

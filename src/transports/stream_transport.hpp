@@ -28,10 +28,11 @@ class ConnectionHome {
 struct StreamNames {
   Address peer;
   Address local;
+  std::source_location made_at = {};
 };
 
-// Joins the four: StreamLife says what is to be done, WriteQueue keeps the bytes, FlowControl judges
-// the marks, ProtocolCaller calls. The transport carries out.
+// Joins the four: StreamLife says what is to be done, WriteQueue keeps the bytes, FlowControl
+// judges the marks, ProtocolCaller calls. The transport carries out.
 class StreamTransport final : public Transport, public LoopMember, private Channel::Owner {
  public:
   // Called once, in the loop's thread: the connection is made, or why not.

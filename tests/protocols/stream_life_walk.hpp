@@ -1,5 +1,5 @@
-// A user, a queue and a channel in miniature around a StreamLife: every event, with every call that the
-// user may make from inside the callback, checked against the contract.
+// A user, a queue and a channel in miniature around a StreamLife: every event, with every call that
+// the user may make from inside the callback, checked against the contract.
 #pragma once
 
 #include "protocols/stream_life.hpp"
@@ -53,7 +53,7 @@ class Walk {
     switch (input) {
       case Input::drained: return queued_ && life_.phase() != Phase::lost;
       case Input::finished: return finish_asked_;
-      case Input::bytes: case Input::eof: return true;  // also late: a completion cannot be recalled
+      case Input::bytes: case Input::eof: return true;  // a completion may be late
       case Input::failed: return true;
       case Input::opened: return true;
       default: return made_;  // only who has heard of the transport can call it

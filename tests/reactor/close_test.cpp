@@ -262,15 +262,14 @@ TEST_CASE("closing a loop with callbacks, timers, readers, signals and posts dro
   future.add_done_callback(bearer());
   future.set_result();
   auto pending = loop.create_future<void>();
-  pending.add_done_callback(bearer());
+  pending.add_done_callback([] { FAIL("called after the end"); });
   auto events = loop.poll_events(0s);
   loop.process_events(std::move(events));
   loop.close();
   CHECK(LastWords::spoken == 8);
   for (ferry::Handle& handle : handles) handle.cancel();
   posted.cancel();
-  pending = {};
-  CHECK(LastWords::spoken == 9);  // its future held that one
+  pending.set_result();
 }
 
 TEST_CASE("closing a loop with tasks that wait for everything destroys their frames",

@@ -1,6 +1,7 @@
 // Debug mode: slow callbacks, wrong threads, what was left open.
 #include "support/world.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <thread>
 
@@ -18,7 +19,7 @@ void take_long(Loop& loop) {
 
 bool mentions(const std::vector<std::string>& lines, const std::string& what) {
   for (const std::string& line : lines) {
-    if (line.find(what) != line.npos) return true;
+    if ((line + " ").find(what) != line.npos) return true;
   }
   return false;
 }
@@ -164,17 +165,27 @@ TEST_CASE("the environment switches debug mode on", "[A-041]") {
 TEST_CASE("what was left open is named when the loop is closed", "[A-041][T-024]") {
   World world;
   world.loop.set_debug(true);
-  Stream stream = open_stream(world);
-  const auto handle = stream.transport->get_extra_info(ferry::socket).fileno();
-  auto server = world.run(
-      world.loop.create_server(ferry::make<Recorder>, "127.0.0.1", 0));
-  const std::string port =
-      std::to_string(server->sockets().front().getsockname().port());
+  const auto factory = ferry::make<Recorder>;
+  auto server = world.run(world.loop.create_server(factory, "127.0.0.1", 0));
+  const int server_line = __LINE__ - 1;
+  const int port = server->sockets().front().getsockname().port();
+  auto client = world.run(world.loop.create_connection(factory, "127.0.0.1", port));
+  const int client_line = __LINE__ - 1;
+  const auto handle = client.transport->get_extra_info(ferry::socket).fileno();
+  Stream closed = open_stream(world);
+  closed.transport->abort();
+  world.settle();
   CHECK(world.logs.empty());
   world.loop.close();
-  const auto logs = world.take_logs();
-  CHECK(logs.size() == 2);
-  CHECK(mentions(logs, "fd=" + std::to_string(handle)));
+  auto logs = world.take_logs();
+  CHECK(logs.size() == 3);  // the server, its client, and the client itself
+  const auto of_client = std::partition(logs.begin(), logs.end(), [&](const std::string& line) {
+    return line.find("fd=" + std::to_string(handle) + " ") == line.npos;
+  });
+  REQUIRE(of_client + 1 == logs.end());
+  CHECK(mentions({*of_client}, here(client_line)));
+  logs.erase(of_client);
+  for (const std::string& line : logs) CHECK(mentions({line}, here(server_line)));
   CHECK(mentions(logs, "server"));
 }
 

@@ -379,8 +379,8 @@ TEST_CASE("a transport closed in a turn keeps its late reports from the next one
   Pair fresh = connected_pair(Carrier::unix_pair);
   auto protocol = std::make_shared<Recorder>();
   ferry::Future<ferry::Connection<Recorder>> made;
-  // Both are ready in one batch. The first one's callback closes the second, and its number goes to a
-  // third one at once.
+  // Both are ready in one batch. The first one's callback closes the second, and its number goes
+  // to a third one at once.
   first.protocol->on_data = [&] {
     second.transport->abort();
     Socket socket = std::move(fresh.ours);

@@ -30,8 +30,8 @@ class Calls final : public ferry::internal::calls::Hook {
   Calls(const Calls&) = delete;
   Calls& operator=(const Calls&) = delete;
 
-  // The next `times` calls of this kind (on this handle; -1: any), after `skip` more of them, fail with
-  // `error` instead of being made.
+  // The next `times` calls of this kind (on this handle; -1: any), after `skip` more of them, fail
+  // with `error` instead of being made.
   void fail(Call call, int error, int times = 1, int handle = -1, int skip = 0) {
     rules_.push_back({call, error, times, handle, skip});
   }
@@ -50,8 +50,8 @@ class Calls final : public ferry::internal::calls::Hook {
   void answer(const std::string& host, std::vector<std::string> addresses) {
     answers_[host] = std::move(addresses);
   }
-  // Sees each call before it is made, on the thread that makes it; what it returns, if not 0, is the
-  // error to fail with.
+  // Sees each call before it is made, on the thread that makes it; what it returns, if not 0, is
+  // the error to fail with.
   std::function<int(Call call, int handle)> on_call;
 
  private:

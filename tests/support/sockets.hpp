@@ -1,5 +1,5 @@
-// The other side of connects and servers: sockets of the test's own, made by plain system calls (only
-// their close() goes through Calls); and what tests of both have in common.
+// The other side of connects and servers: sockets of the test's own, made by plain system calls
+// (only their close() goes through Calls); and what tests of both have in common.
 #pragma once
 
 #include "support/world.hpp"

@@ -93,7 +93,8 @@ std::string Peer::receive() {
   std::string all;
   std::array<char, 65536> buffer;
   for (;;) {
-    const ssize_t count = ::recv(static_cast<int>(socket_.fileno()), buffer.data(), buffer.size(), 0);
+    const int fd = static_cast<int>(socket_.fileno());
+    const ssize_t count = ::recv(fd, buffer.data(), buffer.size(), 0);
     if (count > 0) {
       all.append(buffer.data(), static_cast<std::size_t>(count));
       continue;

@@ -1,5 +1,5 @@
-// What tests of the loop and its transports stand on: a loop on the backend under test, that checks at
-// the end that nothing is left.
+// What tests of the loop and its transports stand on: a loop on the backend under test, that checks
+// at the end that nothing is left.
 #pragma once
 
 #include "support/catch.hpp"
@@ -51,7 +51,8 @@ class World {
   World& operator=(const World&) = delete;
   ~World();
 
-  // Turns the loop until `done` holds; fails the test after 30 seconds. Waits for events, never for time.
+  // Turns the loop until `done` holds; fails the test after 30 seconds. Waits for events, never for
+  // time.
   void run_until(const std::function<bool()>& done, const char* what = "what the test waits for");
   // As many turns as it takes until nothing is ready.
   void settle();

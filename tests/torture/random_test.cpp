@@ -1,6 +1,6 @@
-// Random lives of a connection, each from one seed: write sizes, small kernel buffers, short counts,
-// interruptions, pauses, marks, and calls from inside every callback. Recorder checks the order of the
-// callbacks; here the bytes are checked.
+// Random lives of a connection, each from one seed: write sizes, small kernel buffers, short
+// counts, interruptions, pauses, marks, and calls from inside every callback. Recorder checks the
+// order of the callbacks; here the bytes are checked.
 #include "support/calls.hpp"
 #include "support/world.hpp"
 
@@ -153,8 +153,9 @@ class Scenario {
     });
     world.settle();
     INFO("seed " << seed_ << ": " << stream_.protocol->story());
-    // What arrived is a beginning of what was written, and all of it if nobody aborted. (TCP forgets
-    // what the peer has not read when a socket is closed that has unread input: RFC 1122, 4.2.2.13.)
+    // What arrived is a beginning of what was written, and all of it if nobody aborted. (TCP
+    // forgets what the peer has not read when a socket is closed that has unread input: RFC 1122,
+    // 4.2.2.13.)
     const std::string& received = stream_.protocol->received;
     const bool forgets = tcp_ && received.size() < sent_.size();
     CHECK(written_.compare(0, got_.size(), got_) == 0);

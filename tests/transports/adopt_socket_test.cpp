@@ -227,7 +227,8 @@ TEST_CASE("an adoption cancelled on its way closes the socket exactly once", "[T
   CHECK(recorders.made() == recorders.lost());
 }
 
-TEST_CASE("an adopted socket that cannot be watched fails the call and is closed", "[T-122][T-012]") {
+TEST_CASE("an adopted socket that cannot be watched fails the call and is closed",
+          "[T-122][T-012]") {
   World world;
   const Via via = any_call();
   if (world.loop.backend() != "epoll") return skip("poll(2) refuses no descriptor");

@@ -465,7 +465,8 @@ TEST_CASE("a family that is asked for is the only one tried", "[A-014]") {
   CHECK_THAT(std::string{failure.what()}, Contains("'127.0.0.1'"));
 }
 
-TEST_CASE("wrong arguments of a connect throw at the call and name what is wrong", "[C-22][A-014]") {
+TEST_CASE("wrong arguments of a connect throw at the call and name what is wrong",
+          "[C-22][A-014]") {
   World world;
   Calls calls;
   const auto connect = [&](std::string_view host, ferry::Port port,

@@ -479,7 +479,8 @@ TEST_CASE("wrong arguments of a server throw at the call and name what is wrong"
   CHECK(thrown_by<Wrong>(call("127.0.0.1", -1)) == "port -1 is not in 0..65535");
   CHECK(thrown_by<Wrong>(call("127.0.0.1", "70000")) == "port 70000 is not in 0..65535");
   CHECK_THAT(thrown_by<Wrong>(call(Hosts{}, 0)), Contains("list of hosts is empty"));
-  CHECK_THAT(thrown_by<Wrong>(call(Hosts{"127.0.0.1", {"a\0b", 3}}, 0)), Contains("'a…' has a NUL"));
+  CHECK_THAT(thrown_by<Wrong>(call(Hosts{"127.0.0.1", {"a\0b", 3}}, 0)),
+             Contains("'a…' has a NUL"));
   CHECK(calls.count(Call::socket) == 0);
 }
 

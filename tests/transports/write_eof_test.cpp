@@ -109,7 +109,8 @@ TEST_CASE("write_eof() after close(), abort() or the end does nothing", "[T-048]
 TEST_CASE("when both sides end, each hears of it once and is lost once", "[T-048]") {
   World world;
   Both both = open_both(world, any_carrier());
-  const std::string much = pattern(GENERATE(std::size_t{0}, std::size_t{100}, std::size_t{4} << 20));
+  const std::string much =
+      pattern(GENERATE(std::size_t{0}, std::size_t{100}, std::size_t{4} << 20));
   for (Stream* side : {&both.near, &both.far}) {
     side->transport->write(much);
     side->transport->write_eof();

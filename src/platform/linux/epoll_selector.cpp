@@ -87,7 +87,8 @@ class EpollSelector final : public Selector {
     event.data.u64 = token;
     const int fd = static_cast<int>(handle);
     if (calls::epoll_ctl(epoll(), what, fd, &event) == 0) return {};
-    // The number was closed and opened again behind our back, or came back from no interest (T-204).
+    // The number was closed and opened again behind our back, or came back from no interest
+    // (T-204).
     const int other = what == EPOLL_CTL_ADD ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
     if ((errno == EEXIST || errno == ENOENT) &&
         calls::epoll_ctl(epoll(), other, fd, &event) == 0) {

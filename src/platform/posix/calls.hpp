@@ -1,7 +1,7 @@
 // Every system call of the POSIX platform, in one table.
 //
-// In the library each is the call itself. In the tests' build (FERRY_TEST_HOOKS) a Hook sees every call
-// first: it can count them, make one fail with an errno, or shorten what is moved.
+// In the library each is the call itself. In the tests' build (FERRY_TEST_HOOKS) a Hook sees every
+// call first: it can count them, make one fail with an errno, or shorten what is moved.
 #pragma once
 
 #include <fcntl.h>

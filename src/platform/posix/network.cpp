@@ -75,7 +75,8 @@ class PosixConnecting final : public Connecting, private IoHandler {
   Done done_;
 };
 
-// What a connection in the queue may have died of before we came: the next one is not to wait (T-101).
+// What a connection in the queue may have died of before we came: the next one is not to wait
+// (T-101).
 bool only_this_connection(int error) noexcept {
   switch (error) {
     case EINTR: case ECONNABORTED: case EPROTO: case EPERM: case ENETDOWN: case ENETUNREACH:
@@ -95,8 +96,8 @@ class PosixAcceptor final : public Acceptor, private IoHandler {
   Error start(int backlog) override {
     share_ = std::clamp(backlog, 1, 1000);
     const std::string name = SocketView{socket_.fileno()}.getsockname().to_string();
-    // Before listen(), so that every connection inherits it; no matter if not TCP. A listener
-    // that was passed in may have connections that do not (T-116).
+    // Before listen(), so that every connection inherits it; no matter if not TCP. A
+    // listener that was passed in may have connections that do not (T-116).
     set_flag(socket_, IPPROTO_TCP, TCP_NODELAY);
     if (calls::listen(fd_of(socket_), std::max(backlog, 0)) != 0) {
       return last_error("listen on " + name);

@@ -11,7 +11,8 @@
 namespace ferry::internal {
 namespace {
 
-// Level-triggered. Entries of no interest are kept out of the set: poll(2) would report their errors.
+// Level-triggered. Entries of no interest are kept out of the set: poll(2) would report their
+// errors.
 class PollSelector final : public Selector {
  public:
   PollSelector() {

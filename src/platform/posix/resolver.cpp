@@ -65,8 +65,8 @@ Answer look_up(const Query& query) {
   return answer;
 }
 
-// Shared by all loops of the process, and never destroyed: a look-up that hangs must not hold up the
-// end of the process (T-135), so its threads are detached and may outlive main().
+// Shared by all loops of the process, and never destroyed: a look-up that hangs must not hold up
+// the end of the process (T-135), so its threads are detached and may outlive main().
 class Pool {
  public:
   static Pool& instance() {

@@ -11,8 +11,9 @@
 namespace ferry::internal {
 namespace {
 
-// What the handler may touch. It lives as long as the process: a handler that runs on another thread
-// may still be looking when its loop goes. A loop takes a free one; `waker` says whose it is.
+// What the handler may touch. It lives as long as the process: a handler that runs on another
+// thread may still be looking when its loop goes. A loop takes a free one; `waker` says whose it
+// is.
 struct Mailbox {
   std::atomic<std::uint64_t> came{0};
   std::atomic<Poller*> waker{nullptr};

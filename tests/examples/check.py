@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Runs the examples as a user would, and compares what they print.
+
+usage: check.py NAME FOLDER    one check; FOLDER has the programs of examples/
+"""
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+
+
+def run(*command):
+    """What a program printed, and how it ended."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return done.stdout, done.returncode, done.stderr
+
+
+def expect(what, got, wanted):
+    if got != wanted:
+        sys.exit(f"{what}:\n  got    {got!r}\n  wanted {wanted!r}")
+
+
+class Server:
+    """tcp_echo_server on a terminal of its own, so that its lines come when they are printed."""
+
+    def __init__(self, program):
+        self.terminal, end = pty.openpty()
+        self.process = subprocess.Popen([program, "0"], stdout=end, stderr=end)
+        os.close(end)
+        self.text = ""
+        self.port = int(self.wait_for(r"Serving on 127\.0\.0\.1:(\d+)\n"))
+
+    def wait_for(self, pattern):
+        while not (found := re.search(pattern, self.text)):
+            self.text += os.read(self.terminal, 4096).decode().replace("\r\n", "\n")
+        return found.group(1)
+
+    def interrupt(self):
+        """Ctrl+C; all that it printed."""
+        self.process.send_signal(signal.SIGINT)
+        try:
+            while data := os.read(self.terminal, 4096):
+                self.text += data.decode().replace("\r\n", "\n")
+        except OSError:  # the terminal's other end is gone
+            pass
+        return self.process.wait(timeout=60)
+
+
+def echo(folder):
+    server = Server(f"{folder}/tcp_echo_server")
+    out, status, _ = run(f"{folder}/tcp_echo_client", str(server.port))
+    expect("the client's output", out, "Data sent: 'Hello World!'\n"
+           "Data received: 'Hello World!'\nThe server closed the connection\n"
+           "Stop the event loop\n")
+    expect("the client's exit status", status, 0)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as second:
+        second.sendall(b"again")  # a new protocol instance
+        expect("a plain client's answer", second.recv(100), b"again")
+        expect("its end", second.recv(100), b"")
+    # One that says nothing: Ctrl+C ends it with the server.
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as idle:
+        server.wait_for(r"(?:Connection from[^\0]*){3}()")
+        expect("the server's exit status after Ctrl+C", server.interrupt(), 0)
+        expect("the idle client's end", idle.recv(100), b"")
+    text = re.sub(r":\d+\n", ":PORT\n", server.text).replace("^C", "")
+    expect("the server's output", text, "Serving on 127.0.0.1:PORT\n"
+           "Connection from 127.0.0.1:PORT\nData received: 'Hello World!'\n"
+           "Send: 'Hello World!'\nClose the client socket\n"
+           "Connection from 127.0.0.1:PORT\nData received: 'again'\nSend: 'again'\n"
+           "Close the client socket\nConnection from 127.0.0.1:PORT\n")
+
+
+def nobody_listens(folder):
+    with socket.socket() as taken:  # bound and not listening: its port is nobody's
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        _, status, errors = run(f"{folder}/tcp_echo_client", str(port))
+    if status == 0 or f"connect to 127.0.0.1:{port}: connection refused" not in errors:
+        sys.exit(f"no clear error: status {status}, {errors!r}")
+
+
+def register_socket(folder):
+    out, status, _ = run(f"{folder}/register_socket")
+    expect("the output", (out, status), ("Received: abc\n", 0))
+
+
+def watch_descriptor(folder):
+    out, status, _ = run(f"{folder}/watch_descriptor")
+    expect("the output", (out, status), ("Received: abc\n", 0))
+
+
+if __name__ == "__main__":
+    checks = dict(echo=echo, nobody_listens=nobody_listens, register_socket=register_socket,
+                  watch_descriptor=watch_descriptor)
+    checks[sys.argv[1]](sys.argv[2])
