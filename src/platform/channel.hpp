@@ -46,6 +46,8 @@ class Channel {
   virtual void start_writing() = 0;
   // Ends the writing side. What fails here shows in reading or writing, not here (T-050).
   virtual void shut_write() noexcept = 0;
+  // Whether shut_write() leaves reading open.
+  virtual bool can_half_close() const noexcept { return true; }
   // Ends in an orderly way, then Owner::finished().
   virtual void finish() = 0;
   // Lets go of everything, then Owner::closed(): at once, or when the system has.

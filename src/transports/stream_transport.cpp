@@ -29,7 +29,8 @@ StreamTransport::StreamTransport(LoopCore& core, std::unique_ptr<Channel> channe
     : core_{&core},
       control_{core.control()},
       channel_{std::move(channel)},
-      caller_{std::move(protocol)} {
+      caller_{std::move(protocol)},
+      life_{channel_->can_half_close()} {
   channel_->set_owner(*this);
   peer_ = names.peer;
   local_ = names.local;

@@ -123,7 +123,7 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   std::unique_ptr<FlushTimeout> flush_timeout_;
   std::unique_ptr<Error> reason_;  // of the loss, from failed() to connection_lost()
   PackedAddress peer_, local_;
-  StreamLife life_{true};
+  StreamLife life_;
   bool read_paused_ = false;
   bool flush_wanted_ = false;  // in the loop's list of those who wrote
   bool resume_scheduled_ = false;

@@ -150,16 +150,16 @@ bool allowed(const std::string& calls) {
 }  // namespace
 
 TEST_CASE("users cannot construct or copy a transport; the loop makes them", "[S-002][S-006]") {
-  STATIC_REQUIRE(std::is_abstract_v<ferry::BaseTransport>);
-  STATIC_REQUIRE(std::is_abstract_v<ferry::ReadTransport>);
-  STATIC_REQUIRE(std::is_abstract_v<ferry::WriteTransport>);
-  STATIC_REQUIRE(std::is_abstract_v<ferry::Transport>);
-  STATIC_REQUIRE_FALSE(std::is_copy_constructible_v<MemoryTransport>);
-  STATIC_REQUIRE_FALSE(std::is_move_constructible_v<MemoryTransport>);
-  STATIC_REQUIRE_FALSE(std::is_copy_assignable_v<MemoryTransport>);
-  STATIC_REQUIRE(std::has_virtual_destructor_v<ferry::BaseTransport>);
+  static_assert(std::is_abstract_v<ferry::BaseTransport>);
+  static_assert(std::is_abstract_v<ferry::ReadTransport>);
+  static_assert(std::is_abstract_v<ferry::WriteTransport>);
+  static_assert(std::is_abstract_v<ferry::Transport>);
+  static_assert(!std::is_copy_constructible_v<MemoryTransport>);
+  static_assert(!std::is_move_constructible_v<MemoryTransport>);
+  static_assert(!std::is_copy_assignable_v<MemoryTransport>);
+  static_assert(std::has_virtual_destructor_v<ferry::BaseTransport>);
   // One base, though Transport is both kinds: the conversion is not ambiguous.
-  STATIC_REQUIRE(std::is_convertible_v<ferry::Transport*, ferry::BaseTransport*>);
+  static_assert(std::is_convertible_v<ferry::Transport*, ferry::BaseTransport*>);
   World world;
   auto protocol = std::make_shared<Recorder>();
   Pair pair = connected_pair(Carrier::tcp);
@@ -173,15 +173,15 @@ TEST_CASE("users cannot construct or copy a transport; the loop makes them", "[S
 }
 
 TEST_CASE("the type of a transport shows what it can do", "[S-004][S-021][S-024][S-006]") {
-  STATIC_REQUIRE((Base<ferry::BaseTransport> && !Reads<ferry::BaseTransport> &&
-                  !Writes<ferry::BaseTransport>));
-  STATIC_REQUIRE((Base<ferry::ReadTransport> && Reads<ferry::ReadTransport> &&
-                  !Writes<ferry::ReadTransport>));
-  STATIC_REQUIRE((Base<ferry::WriteTransport> && !Reads<ferry::WriteTransport> &&
-                  Writes<ferry::WriteTransport>));
-  STATIC_REQUIRE((Base<ferry::Transport> && Reads<ferry::Transport> && Writes<ferry::Transport>));
-  STATIC_REQUIRE(std::derived_from<ferry::Transport, ferry::ReadTransport>);
-  STATIC_REQUIRE(std::derived_from<ferry::Transport, ferry::WriteTransport>);
+  static_assert(Base<ferry::BaseTransport> && !Reads<ferry::BaseTransport> &&
+                  !Writes<ferry::BaseTransport>);
+  static_assert(Base<ferry::ReadTransport> && Reads<ferry::ReadTransport> &&
+                  !Writes<ferry::ReadTransport>);
+  static_assert(Base<ferry::WriteTransport> && !Reads<ferry::WriteTransport> &&
+                  Writes<ferry::WriteTransport>);
+  static_assert(Base<ferry::Transport> && Reads<ferry::Transport> && Writes<ferry::Transport>);
+  static_assert(std::derived_from<ferry::Transport, ferry::ReadTransport>);
+  static_assert(std::derived_from<ferry::Transport, ferry::WriteTransport>);
   World world;
   Stream stream = open_stream(world, GENERATE(Carrier::tcp, Carrier::unix_pair));
   ferry::ReadTransport& reader = *stream.transport;
@@ -198,12 +198,12 @@ TEST_CASE("the type of a transport shows what it can do", "[S-004][S-021][S-024]
 
 TEST_CASE("protocols are classes with empty defaults for every callback",
           "[S-053][S-055][S-056][S-059]") {
-  STATIC_REQUIRE_FALSE(std::is_abstract_v<ferry::BaseProtocol>);
-  STATIC_REQUIRE_FALSE(std::is_abstract_v<ferry::Protocol>);
-  STATIC_REQUIRE_FALSE(std::is_abstract_v<ferry::BufferedProtocol>);
-  STATIC_REQUIRE(std::derived_from<ferry::Protocol, ferry::BaseProtocol>);
-  STATIC_REQUIRE(std::derived_from<ferry::BufferedProtocol, ferry::BaseProtocol>);
-  STATIC_REQUIRE(std::has_virtual_destructor_v<ferry::BaseProtocol>);
+  static_assert(!std::is_abstract_v<ferry::BaseProtocol>);
+  static_assert(!std::is_abstract_v<ferry::Protocol>);
+  static_assert(!std::is_abstract_v<ferry::BufferedProtocol>);
+  static_assert(std::derived_from<ferry::Protocol, ferry::BaseProtocol>);
+  static_assert(std::derived_from<ferry::BufferedProtocol, ferry::BaseProtocol>);
+  static_assert(std::has_virtual_destructor_v<ferry::BaseProtocol>);
   ferry::Protocol plain;
   ferry::BufferedProtocol buffered;
   MemoryTransport transport;

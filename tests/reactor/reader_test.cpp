@@ -221,7 +221,7 @@ TEST_CASE("what a reader or writer throws is reported with its place, and it goe
   world.loop.remove_writer(ours.fileno());
 }
 
-TEST_CASE("what cannot be watched is refused, and nothing changes", "[A-033][T-204]") {
+TEST_CASE("a reader for what cannot be watched is refused, and nothing changes", "[A-033][T-204]") {
   World world;
   Pipe pipe;
   const auto never = [] { FAIL("it was refused"); };

@@ -25,6 +25,7 @@ class Wire {
   int tries = 0;                   // calls that try at once, successful or not
   int shuts = 0;
   bool closed = false, reset = false;
+  bool half_close = true;
   std::error_code failure;  // of the next calls
 
   // The system has room for `count` more and says so. Calls the protocol: inside the loop only.
@@ -86,6 +87,7 @@ class FakeChannel final : public ferry::internal::Channel {
     return count;
   }
   bool can_try() const noexcept override { return wire_->writable_ && !wire_->writing_; }
+  bool can_half_close() const noexcept override { return wire_->half_close; }
   void start_writing() override { wire_->writing_ = true; }
   void shut_write() noexcept override { ++wire_->shuts; }
   void finish() override { wire_->owner_->finished(); }
@@ -112,8 +114,10 @@ class FakeStream {
   std::shared_ptr<Recorder> protocol;
   std::shared_ptr<ferry::internal::StreamTransport> transport;
 
-  explicit FakeStream(std::shared_ptr<Recorder> recorder = std::make_shared<Recorder>())
+  explicit FakeStream(std::shared_ptr<Recorder> recorder = std::make_shared<Recorder>(),
+                      bool half_close = true)
       : protocol{std::move(recorder)} {
+    wire->half_close = half_close;
     core.settings.exception_handler = world.loop.get_exception_handler();
     core.settings.log_sink = [this](ferry::LogLevel, std::string_view text) {
       world.logs.emplace_back(text);

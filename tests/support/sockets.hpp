@@ -69,6 +69,13 @@ inline Peer dial(const ferry::Address& address) {
   return Peer{std::move(socket)};
 }
 
+// A loopback address that no other process uses: every port of it is free.
+inline std::string own_host(int which = 1) {
+  const int id = ::getpid();
+  return "127." + std::to_string(100 + which) + "." + std::to_string(id / 256 % 256) + "." +
+         std::to_string(id % 256);
+}
+
 // Whether this machine has `address` (IPv6 may be missing).
 inline bool has_address(const ferry::Address& address) {
   const ferry::Socket socket = new_socket(address.family());

@@ -436,6 +436,53 @@ TEST_CASE("a failure is not forgotten for an abort() that comes after it", "[T-0
   CHECK(stream.protocol->events.size() == 2);
 }
 
+TEST_CASE("a callback may end a connection and drop its last handle in one go", "[T-022][C-12]") {
+  const Carrier carrier = any_carrier();
+  const Way way = any_way();
+  const auto where = GENERATE(as<std::string>{}, "data", "eof", "resume");
+  World world;
+  auto protocol = std::make_shared<Recorder>();
+  auto stream = open_as(world, carrier, protocol);
+  (where == "data" ? protocol->on_data : where == "eof" ? protocol->on_eof : protocol->on_resume) =
+      [&] {
+        const auto last = std::exchange(stream.transport, nullptr);
+        last->write("bye");
+        end(*last, way);
+      };
+  std::string got;
+  if (where == "resume") stream.transport->write(pattern(8 << 20));
+  if (where != "resume") stream.peer.send("x");
+  if (where == "eof") stream.peer.shut_write();
+  world.run_until([&] {
+    got += stream.peer.receive();
+    return protocol->lost;
+  });
+  got += stream.peer.receive();
+  CHECK(stream.transport == nullptr);
+  CHECK(protocol->events.back() == "lost");
+  if (where != "resume") CHECK(got == "bye");
+}
+
+TEST_CASE("connection_lost() may open the next connection", "[S-062][C-12]") {
+  const Carrier carrier = any_carrier();
+  World world;
+  Stream stream = open_stream(world, carrier);
+  auto second = std::make_shared<Recorder>();
+  Pair pair = connected_pair(carrier);
+  ferry::Future<ferry::Connection<Recorder>> opened;
+  stream.protocol->on_lost = [&] {
+    auto task = world.loop.create_connection([&] { return second; }, std::move(pair.ours));
+    opened = world.loop.create_task(std::move(task));
+  };
+  stream.transport->abort();
+  world.run_until([&] { return opened && opened.done(); });
+  opened.result().transport->write("again");
+  opened.result().transport->close();
+  world.run_until([&] { return second->lost; });
+  CHECK(pair.peer.receive() == "again");
+  CHECK(second->story() == "made lost");
+}
+
 TEST_CASE("a connection whose handles were all dropped lives on", "[T-022]") {
   const Carrier carrier = any_carrier();
   World world;

@@ -142,9 +142,9 @@ TEST_CASE("the names of a Unix connection are its paths, and an unnamed end is e
 }
 
 TEST_CASE("socket is a view: options can be set, data cannot pass, it owns nothing", "[S-012]") {
-  STATIC_REQUIRE(std::is_trivially_destructible_v<ferry::SocketView>);
-  STATIC_REQUIRE_FALSE(MovesData<ferry::SocketView>);
-  STATIC_REQUIRE(MovesData<ferry::Socket>);  // so that the question is the right one
+  static_assert(std::is_trivially_destructible_v<ferry::SocketView>);
+  static_assert(!MovesData<ferry::SocketView>);
+  static_assert(MovesData<ferry::Socket>);  // so that the question is the right one
   const Carrier carrier = GENERATE(Carrier::tcp, Carrier::unix_pair);
   World world;
   Pair pair = connected_pair(carrier);

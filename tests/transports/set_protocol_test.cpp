@@ -208,6 +208,26 @@ TEST_CASE("a protocol that replaces itself lives until its callback has returned
   world.run_until([&] { return second->lost; });
 }
 
+TEST_CASE("a protocol that is replaced by another connection's callback gets no more of the batch",
+          "[T-013][T-006][A-002]") {
+  const Carrier carrier = any_carrier();
+  World world;
+  auto a = open_as(world, carrier, std::make_shared<Recorder>());
+  auto b = open_as(world, carrier, std::make_shared<Recorder>());
+  const auto heir = successor<Lender>();
+  a.protocol->on_data = [&] { b.transport->set_protocol(heir); };
+  b.protocol->on_data = [&] { a.transport->set_protocol(heir); };
+  a.peer.send("x");
+  b.peer.send("x");
+  world.settle();
+  CHECK(a.protocol->received.size() + b.protocol->received.size() == 1);
+  CHECK(heir->story() == "data:1");
+  a.transport->abort();
+  b.transport->abort();
+  world.settle();
+  CHECK(heir->story() == "data:1 lost");
+}
+
 TEST_CASE("the old protocol's answer to the end stands, and the new one hears the rest",
           "[T-013][S-070][S-071]") {
   const Carrier carrier = any_carrier();

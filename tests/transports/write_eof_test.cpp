@@ -199,3 +199,18 @@ TEST_CASE("a shutdown that fails does not leave write_eof()", "[T-050]") {
   world.settle();
   CHECK(stream.protocol->story() == "made data:5 lost");
 }
+
+TEST_CASE("write_eof() without half close throws NotSupported and changes nothing",
+          "[S-041][S-027]") {
+  FakeStream stream{std::make_shared<Recorder>(), false};
+  CHECK_FALSE(stream.transport->can_write_eof());
+  CHECK_THROWS_AS(stream.transport->write_eof(), ferry::NotSupported);
+  CHECK(stream.wire->shuts == 0);
+  CHECK_FALSE(stream.transport->is_closing());
+  stream.write("still writable");
+  stream.call([&] { stream.transport->close(); });
+  stream.settle();
+  CHECK(stream.wire->taken == "still writable");
+  CHECK(stream.wire->shuts == 0);
+  CHECK(stream.protocol->story() == "made lost");
+}

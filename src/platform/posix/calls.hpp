@@ -23,7 +23,7 @@ namespace ferry::internal::calls {
 enum class Call : unsigned char {
   socket, bind, listen, accept, connect, recv, send, sendmsg, shutdown, close, getsockname,
   getpeername, setsockopt, getsockopt, fcntl, socketpair, epoll_create, epoll_ctl, epoll_wait,
-  eventfd, poll, pipe, read, write, unlink, stat, getaddrinfo, sigaction,
+  eventfd, poll, pipe, read, write, unlink, stat, fstat, getaddrinfo, sigaction,
   count,
 };
 
@@ -147,7 +147,7 @@ inline int stat(const char* path, struct stat* facts) {
   return through(Call::stat, -1, 0, [&](std::size_t) { return ::lstat(path, facts); });
 }
 inline int fstat(int fd, struct stat* facts) {
-  return through(Call::stat, fd, 0, [&](std::size_t) { return ::fstat(fd, facts); });
+  return through(Call::fstat, fd, 0, [&](std::size_t) { return ::fstat(fd, facts); });
 }
 inline int sigaction(int number, const struct sigaction* now, struct sigaction* before) {
   return through(Call::sigaction, -1, 0,
