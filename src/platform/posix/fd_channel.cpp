@@ -115,16 +115,15 @@ bool FdChannel::read_once(std::size_t& share) {
   owner_->bytes_read(size);
   if (size == 0 || fd_ == invalid_handle) return false;
   share -= std::min(share, size);
-  if (hint_ && size < into.size() && share > 0) {
-    // Likely the end comes next: in a turn of its own, so that what this data set in motion runs
-    // before.
-    if (reading_ && io_.edge_triggered()) io_.again(ticket_, ready_read);
-    if (!io_.edge_triggered()) readable_ = false;
-    return false;
+  // After a short read with a hint the end is likely to come next: in a turn of its own, so that
+  // what this data set in motion runs before.
+  const bool end_is_near = hint_ && size < into.size();
+  if (share > 0 && !end_is_near) return true;
+  if (!io_.edge_triggered()) {
+    readable_ = false;  // the selector reports again what is left
+  } else if (readable_ && reading_) {
+    io_.again(ticket_, ready_read);
   }
-  if (share > 0) return true;
-  if (readable_ && reading_ && io_.edge_triggered()) io_.again(ticket_, ready_read);
-  if (!io_.edge_triggered()) readable_ = false;
   return false;
 }
 
