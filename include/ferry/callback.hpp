@@ -10,6 +10,9 @@
 #include <utility>
 
 namespace ferry {
+namespace internal {
+class ReadyList;
+}
 
 template <class Signature>
 class Function;
@@ -58,6 +61,7 @@ class Function<R(Args...)> {
   void overwrite(Function&& other) noexcept { take(other); }
 
  private:
+  friend class internal::ReadyList;  // keeps what is inside in no more memory than it needs
   using Word = void*;
   struct Ops {
     R (*call)(void*, Args...);
@@ -103,17 +107,16 @@ class Function<R(Args...)> {
   static constexpr Ops ops_of{&call_it<D>, fits<D> && !plain<D> ? &relocate_it<D> : nullptr,
                               fits<D> && plain<D> ? nullptr : &destroy_it<D>, words_of<D>};
 
+  static void relocate(const Ops& ops, std::byte* from, std::byte* to) noexcept {
+    if (ops.relocate != nullptr) [[unlikely]] return ops.relocate(from, to);
+    // Word by word, as it was written: one wide load over fresh small stores would stall.
+    for (std::size_t i = 0; i < ops.words; ++i) {
+      std::memcpy(to + i * sizeof(Word), from + i * sizeof(Word), sizeof(Word));
+    }
+  }
   void take(Function& other) noexcept {
     ops_ = std::exchange(other.ops_, nullptr);
-    if (ops_ == nullptr) return;
-    if (ops_->relocate != nullptr) {
-      ops_->relocate(other.room_, room_);
-      return;
-    }
-    // Word by word, as it was written: one wide load over fresh small stores would stall.
-    for (std::size_t i = 0; i < ops_->words; ++i) {
-      std::memcpy(room_ + i * sizeof(Word), other.room_ + i * sizeof(Word), sizeof(Word));
-    }
+    if (ops_ != nullptr) relocate(*ops_, other.room_, room_);
   }
 
   const Ops* ops_ = nullptr;

@@ -29,22 +29,26 @@ struct LoopControl {
 class ControlRef {
  public:
   ControlRef() noexcept = default;
-  explicit ControlRef(LoopControl* control) noexcept : control_{control} { ++control_->count; }
+  explicit ControlRef(LoopControl& control) noexcept : control_{&control} { ++control.count; }
   ControlRef(const ControlRef& other) noexcept : control_{other.control_} {
     if (control_ != nullptr) ++control_->count;
   }
   ControlRef(ControlRef&& other) noexcept : control_{std::exchange(other.control_, nullptr)} {}
-  ControlRef& operator=(ControlRef other) noexcept {
-    std::swap(control_, other.control_);
+  ControlRef& operator=(const ControlRef& other) noexcept { return *this = ControlRef{other}; }
+  ControlRef& operator=(ControlRef&& other) noexcept {
+    LoopControl* const control = std::exchange(other.control_, nullptr);
+    let_go();  // after that: it may be ourselves
+    control_ = control;
     return *this;
   }
-  ~ControlRef() {
-    if (control_ != nullptr && --control_->count == 0) delete control_;
-  }
+  ~ControlRef() { let_go(); }
   // Null once the loop is gone.
   LoopCore* core() const noexcept { return control_ != nullptr ? control_->core : nullptr; }
 
  private:
+  void let_go() noexcept {
+    if (control_ != nullptr && --control_->count == 0) delete control_;
+  }
   LoopControl* control_ = nullptr;
 };
 }  // namespace internal
@@ -58,18 +62,17 @@ class FERRY_API Handle {
   // the callback itself, when it returns. Does nothing the second time.
   void cancel() noexcept;
   // Whether cancel() was called on this handle (or on the one it was copied from, before that).
-  bool cancelled() const noexcept { return cancelled_; }
+  bool cancelled() const noexcept { return (word_ & cancelled_bit) != 0; }
 
  private:
   friend class internal::LoopCore;
-  enum class Kind : std::uint8_t { soon, timer };
-  Handle(internal::ControlRef loop, Kind kind, std::uint64_t number) noexcept
-      : loop_{std::move(loop)}, number_{number}, kind_{kind} {}
+  static constexpr std::uint64_t cancelled_bit = std::uint64_t{1} << 63;
+  static constexpr std::uint64_t timer_bit = std::uint64_t{1} << 62;
+  Handle(internal::LoopControl& loop, std::uint64_t word) noexcept : loop_{loop}, word_{word} {}
 
   internal::ControlRef loop_;
-  std::uint64_t number_ = 0;  // of a timer: its slot, and the slot's generation above it
-  Kind kind_ = Kind::soon;
-  bool cancelled_ = false;
+  // A number and the two bits: small, because programs keep many, all over their memory.
+  std::uint64_t word_ = 0;
 };
 
 // A callback that call_later() or call_at() scheduled.

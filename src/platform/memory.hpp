@@ -10,4 +10,14 @@ namespace ferry::internal {
 inline constexpr std::size_t large_page = std::size_t{2} << 20;
 void advise_large_pages(void* memory, std::size_t size) noexcept;
 
+
+// This place is about to be written.
+inline void prefetch_to_write(const void* at) noexcept {
+#if defined(__GNUC__) || defined(__clang__)
+  __builtin_prefetch(at, 1);
+#else
+  static_cast<void>(at);
+#endif
+}
+
 }  // namespace ferry::internal

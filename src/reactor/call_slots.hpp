@@ -24,7 +24,8 @@ struct alignas(64) CallSlot {
 // What is asked of a slot without calling it: kept apart and dense, so that arming and cancelling
 // touches a cold slot only to write it.
 struct SlotFacts {
-  std::uint32_t generation = 1;
+  std::uint32_t order = 0;   // the timer's number, among all of the loop's
+  std::uint16_t bucket = 0;  // of the timer queue, while it waits
   SlotState state = SlotState::free;
   bool trivial = false;  // its callback needs no destruction
 };
@@ -47,9 +48,6 @@ class CallSlots {
     return chunks_[chunk][index - first_size * ((1u << chunk) - 1)];
   }
   SlotFacts& facts(std::uint32_t index) noexcept { return facts_[index]; }
-  bool valid(std::uint32_t index, std::uint32_t generation) const noexcept {
-    return index < facts_.size() && facts_[index].generation == generation;
-  }
   std::uint32_t take(Callback&& callback, const std::source_location& where) {
     if (free_.empty()) grow();
     const std::uint32_t index = free_.back();
@@ -64,10 +62,9 @@ class CallSlots {
   }
   // Its callback has been destroyed, or is trivial.
   void give_back(std::uint32_t index) noexcept {
-    SlotFacts& facts = facts_[index];
-    facts.state = SlotState::free;
-    ++facts.generation;
+    facts_[index].state = SlotState::free;
     free_.push_back(index);  // has room: reserved when the slot was made
+    prefetch_to_write(&(*this)[index]);  // the next one that is taken
   }
   std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(facts_.size()); }
 

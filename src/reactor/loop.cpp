@@ -59,11 +59,12 @@ class LoopCore::UserWatch final : public IoHandler,
 LoopCore::LoopCore(Loop& loop, std::unique_ptr<BackendParts> parts)
     : loop_{loop},
       control_block_{new LoopControl{this, 0}},
-      control_{control_block_},
+      control_{*control_block_},
       parts_{std::move(parts)},
       remote_{RemoteQueue::take(*parts_->selector)},
       remote_epoch_{remote_.epoch()},
       edge_triggered_{parts_->selector->edge_triggered()},
+      last_time_{parts_->clock->now()},
       scratch_{new std::byte[scratch_size]} {
   settings.debug = debug_from_environment();
 }
@@ -75,16 +76,20 @@ LoopCore::~LoopCore() {
 
 // --- Scheduling ---
 
+Handle LoopCore::call_soon_slowly(Callback&& callback, const std::source_location& where) {
+  check_call(callback, "call_soon");
+  return schedule(std::move(callback), where);
+}
+
 TimerHandle LoopCore::call_at(TimePoint when, Callback&& callback,
                               const std::source_location& where) {
-  check_usable("call_at");
-  check_thread("call_at");
-  check_callback(callback, "call_at");
-  if (closed_) return {};
+  if (closed_ || settings.debug || !callback) [[unlikely]] {
+    check_call(callback, "call_at");
+    if (closed_) return {};
+  }
   const std::uint32_t index = slots_.take(std::move(callback), where);
-  timers_.add(index, when);
-  const std::uint64_t number = (std::uint64_t{slots_.facts(index).generation} << 32) | index;
-  return TimerHandle{Handle{control_, Handle::Kind::timer, number}, when};
+  timers_.add(index, when, last_time_);
+  return TimerHandle{Handle{*control_block_, timer_word(index, slots_.facts(index).order)}, when};
 }
 
 TimerHandle LoopCore::call_later(Seconds delay, Callback&& callback,
@@ -93,22 +98,28 @@ TimerHandle LoopCore::call_later(Seconds delay, Callback&& callback,
   constexpr Seconds most = std::chrono::hours{24 * 365 * 100};
   if (delay > most) return call_at(TimePoint::max(), std::move(callback), where);
   const auto wait = std::chrono::ceil<TimePoint::duration>(std::max(delay, Seconds::zero()));
-  return call_at(now() + wait, std::move(callback), where);
+  last_time_ = now();
+  return call_at(last_time_ + wait, std::move(callback), where);
 }
 
-void LoopCore::cancel_timer(std::uint32_t index, std::uint32_t generation) noexcept {
-  if (!slots_.valid(index, generation)) return;
+void LoopCore::cancel_timer(std::uint64_t word) noexcept {
+  const auto index = static_cast<std::uint32_t>(word);
   SlotFacts& facts = slots_.facts(index);
-  const bool trivial = facts.trivial;
+  if (timer_word(index, facts.order) != word) return;  // the slot is another timer's now
   const SlotState state = facts.state;
+  if (state == SlotState::waiting && facts.trivial) [[likely]] {
+    timers_.remove(index);
+    return slots_.give_back(index);
+  }
   if (state != SlotState::waiting && state != SlotState::due) return;
   // Out of reach first: a capture's destructor may cancel as well.
-  facts.state = SlotState::cancelled;
-  facts.trivial = true;
-  const Callback dying = trivial ? Callback{} : std::move(slots_[index].callback);
-  if (state != SlotState::waiting) return;  // its place in the ready queue gives the slot back
-  timers_.remove(index);
-  slots_.give_back(index);
+  const Callback dying = std::move(slots_[index].callback);
+  if (state == SlotState::waiting) {
+    timers_.remove(index);
+    slots_.give_back(index);
+  } else {
+    facts.state = SlotState::cancelled;  // its place in the ready queue gives the slot back
+  }
 }
 
 // --- Watches ---
@@ -163,7 +174,7 @@ void LoopCore::unwatch(Ticket& ticket, bool closing) noexcept {
   parts_->selector->remove(watch->handle, closing && watch->trigger == Trigger::edge);
   watch->handler = nullptr;
   watch->ready = 0;
-  if (++watch->generation > ReadyItem::last_generation) watch->generation = 1;  // 0 is no ticket
+  if (++watch->generation == 0) watch->generation = 1;  // 0 is no ticket
   free_watches_.push_back(static_cast<std::uint32_t>(watch - watches_.data()));
 }
 
@@ -403,7 +414,7 @@ void LoopCore::drop_members() noexcept {
 void LoopCore::forget_callbacks() noexcept {
   for (std::uint32_t i = 0; i < slots_.size(); ++i) {
     const Callback dying = std::move(slots_[i].callback);
-    ++slots_.facts(i).generation;
+    slots_.facts(i).state = SlotState::free;  // handles find nothing to cancel
   }
   ready_.clear();
   timers_.clear();

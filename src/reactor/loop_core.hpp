@@ -36,14 +36,22 @@ class LoopCore final : public IoContext {
 
   // --- Scheduling ---
   Handle call_soon(Callback&& callback, const std::source_location& where) {
-    if (closed_ || settings.debug) [[unlikely]] check_call("call_soon");
-    if (!callback) [[unlikely]] check_callback(callback, "call_soon");
-    return schedule(std::move(callback), where);
+    // What is rare is left to a function of its own, so that this one is short.
+    if (closed_ || settings.debug || !callback || !ready_.next().adds_at_once(callback))
+        [[unlikely]] {
+      return call_soon_slowly(std::move(callback), where);
+    }
+    Handle handle{*control_block_, ready_.next_number()};
+    ready_.next().add_at_once(std::move(callback), where);
+    return handle;
   }
   TimerHandle call_at(TimePoint when, Callback&& callback, const std::source_location& where);
   TimerHandle call_later(Seconds delay, Callback&& callback, const std::source_location& where);
-  void cancel_soon(std::uint64_t number) noexcept { ready_.cancel(number); }
-  void cancel_timer(std::uint32_t index, std::uint32_t generation) noexcept;
+  // A handle's word: its bit for timers and a number.
+  void cancel(std::uint64_t word) noexcept {
+    if ((word & Handle::timer_bit) == 0) return ready_.cancel(word);
+    cancel_timer(word);
+  }
   TimePoint now() const noexcept { return parts_->clock->now(); }
   // For our own use: no thread check, no place.
   Handle soon(Callback&& callback) { return schedule(std::move(callback), {}); }
@@ -148,22 +156,33 @@ class LoopCore final : public IoContext {
 
   Handle schedule(Callback&& callback, const std::source_location& where) {
     if (closed_) [[unlikely]] return {};  // from a destructor while the loop ends
-    return Handle{control_, Handle::Kind::soon, ready_.add(std::move(callback), where)};
+    Handle handle{*control_block_, ready_.next_number()};
+    ready_.next().add(std::move(callback), where);
+    return handle;
   }
-  void check_call(const char* what) const {
+  Handle call_soon_slowly(Callback&& callback, const std::source_location& where);
+  // A timer's word: the bit, 30 bits of its order, its slot.
+  static std::uint64_t timer_word(std::uint32_t index, std::uint32_t order) noexcept {
+    return Handle::timer_bit | std::uint64_t{order & 0x3fffffff} << 32 | index;
+  }
+  void cancel_timer(std::uint64_t word) noexcept;
+  void check_call(const Callback& callback, const char* what) const {
     check_usable(what);
     check_thread(what);
+    check_callback(callback, what);
   }
   Watch* find(Ticket ticket) noexcept;
   void forget_stale(NativeHandle handle, const IoHandler& owner);
-  std::optional<std::chrono::nanoseconds> time_to_wait() const noexcept;
+  std::optional<std::chrono::nanoseconds> time_to_wait();
   void poll_into(std::vector<Event>& events, std::optional<std::chrono::nanoseconds> timeout);
   bool poll_busily(std::vector<Event>& events, std::optional<std::chrono::nanoseconds>& timeout);
   void turn();
   void run_ready();
-  void run_mark(const ReadyItem& item) noexcept;
-  void run_call(Callback& callback, const std::source_location& where) noexcept;
-  void run_call_timed(Callback& callback, const std::source_location& where) noexcept;
+  void run_mark(ReadyList::Mark mark) noexcept;
+  template <class Call>
+  void run_call(Call& callback, const std::source_location& where) noexcept;
+  template <class Call>
+  void run_call_timed(Call& callback, const std::source_location& where) noexcept;
   void run_timer(std::uint32_t index) noexcept;
   void run_watch(Ticket ticket) noexcept;
   void run_remote() noexcept;
@@ -191,7 +210,8 @@ class LoopCore final : public IoContext {
   std::thread::id thread_;
 
   CallSlots slots_;
-  TimerQueue timers_;
+  TimerQueue timers_{slots_};
+  TimePoint last_time_;  // that the clock was looked at
   ReadyQueue ready_;
   std::vector<std::uint32_t> due_;
   std::vector<Event> events_;

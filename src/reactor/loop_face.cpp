@@ -30,15 +30,9 @@ Backend::~Backend() = default;
 std::string_view Backend::name() const noexcept { return parts_->name; }
 
 void Handle::cancel() noexcept {
-  cancelled_ = true;
-  internal::LoopCore* const core = loop_.core();
-  if (core == nullptr) return;
-  if (kind_ == Kind::timer) {
-    core->cancel_timer(static_cast<std::uint32_t>(number_),
-                       static_cast<std::uint32_t>(number_ >> 32));
-  } else {
-    core->cancel_soon(number_);
-  }
+  const std::uint64_t word = word_;
+  word_ = word | cancelled_bit;
+  if (internal::LoopCore* const core = loop_.core()) core->cancel(word & ~cancelled_bit);
 }
 
 Loop::Events::Events() noexcept = default;

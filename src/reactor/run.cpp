@@ -54,13 +54,14 @@ void LoopCore::turn() {
   run_ready();
 }
 
-std::optional<std::chrono::nanoseconds> LoopCore::time_to_wait() const noexcept {
+std::optional<std::chrono::nanoseconds> LoopCore::time_to_wait() {
   if (!ready_.empty() || stopping_ || remote_.pending()) return std::chrono::nanoseconds::zero();
   if (timers_.empty()) return std::nullopt;
   const TimePoint next = timers_.next();
   if (next == TimePoint::max()) return std::nullopt;
-  const TimePoint time = now();
-  return next <= time ? std::chrono::nanoseconds::zero() : std::chrono::nanoseconds{next - time};
+  last_time_ = now();
+  if (next <= last_time_) return std::chrono::nanoseconds::zero();
+  return std::chrono::nanoseconds{next - last_time_};
 }
 
 void LoopCore::poll_into(std::vector<Event>& events,
@@ -106,7 +107,7 @@ void LoopCore::process_events(const std::vector<Event>& events) {
 void LoopCore::again(Ticket ticket, std::uint32_t ready) {
   Watch* const watch = find(ticket);
   if (watch == nullptr || ready == 0) return;  // of somebody who has gone
-  if (watch->ready == 0) ready_.add(ReadyItem::Kind::watch, ticket.index, ticket.generation);
+  if (watch->ready == 0) ready_.add({ReadyList::Kind::watch, ticket.index, ticket.generation});
   watch->ready = static_cast<std::uint8_t>(watch->ready | ready);
 }
 
@@ -130,7 +131,8 @@ void LoopCore::run_signal(int signal) {
   (*callback)();
 }
 
-inline void LoopCore::run_call(Callback& callback, const std::source_location& where) noexcept {
+template <class Call>
+inline void LoopCore::run_call(Call& callback, const std::source_location& where) noexcept {
   if (settings.debug) [[unlikely]] return run_call_timed(callback, where);
   try {
     callback();
@@ -142,29 +144,30 @@ inline void LoopCore::run_call(Callback& callback, const std::source_location& w
 void LoopCore::run_ready() {
   collect_signals();
   if (!timers_.empty()) {
-    const TimePoint time = now();
+    last_time_ = now();
     due_.clear();
-    timers_.take_due(time, due_);
+    timers_.take_due(last_time_, due_);
     for (const std::uint32_t slot : due_) {
       slots_.facts(slot).state = SlotState::due;
-      ready_.add(ReadyItem::Kind::timer, slot);
+      ready_.add({ReadyList::Kind::timer, slot, 0});
     }
   }
   if (remote_.pending()) {
     if (const std::error_code error = remote_.fetch()) {
       soon([this, error] { report_waker(error); });
     }
-    ready_.add(ReadyItem::Kind::remote, 0);
+    ready_.add({ReadyList::Kind::remote, 0, 0});
   }
   gathering_ = true;
-  ready_.run_all([this](ReadyItem& item) {
-    if (item.kind == ReadyItem::Kind::callback) [[likely]] {
-      if (item.callback) run_call(item.callback, item.where);  // else it was cancelled
-    } else {
-      run_mark(item);
-    }
-    flush_now();
-  });
+  ready_.run_all(
+      [this](ReadyList::Call& call) {
+        run_call(call, call.where);
+        flush_now();
+      },
+      [this](ReadyList::Mark mark) {
+        run_mark(mark);
+        flush_now();
+      });
   gathering_ = false;
 }
 
@@ -176,16 +179,16 @@ void LoopCore::report_waker(std::error_code error) noexcept {
 }
 
 // What lives elsewhere.
-void LoopCore::run_mark(const ReadyItem& item) noexcept {
-  switch (item.kind) {
-    case ReadyItem::Kind::timer: return run_timer(item.index);
-    case ReadyItem::Kind::watch: return run_watch({item.index, item.generation});
-    case ReadyItem::Kind::remote: return run_remote();
-    case ReadyItem::Kind::callback: break;
+void LoopCore::run_mark(ReadyList::Mark mark) noexcept {
+  switch (mark.kind) {
+    case ReadyList::Kind::timer: return run_timer(mark.index);
+    case ReadyList::Kind::watch: return run_watch({mark.index, mark.generation});
+    case ReadyList::Kind::remote: return run_remote();
   }
 }
 
-void LoopCore::run_call_timed(Callback& callback, const std::source_location& where) noexcept {
+template <class Call>
+void LoopCore::run_call_timed(Call& callback, const std::source_location& where) noexcept {
   const TimePoint began = now();
   try {
     callback();

@@ -4,97 +4,165 @@
 
 namespace ferry::internal {
 
-void TimerQueue::add(std::uint32_t slot, TimePoint when) {
-  if (slot >= position_.size()) position_.resize(slot + slot / 2 + 64);
-  const Entry entry{when.time_since_epoch().count(), order_++, slot};
-  heap_.push_back(entry);
-  rise(heap_.size() - 1, entry);
+TimerQueue::Number TimerQueue::bucket_of(std::uint64_t tick) const noexcept {
+  static_assert(digit_bits == 6);  // 43 / 256 is a sixth, exactly enough up to 64
+  const unsigned digit = (static_cast<unsigned>(std::bit_width(tick ^ horizon_)) - 1) * 43 >> 8;
+  const auto value = static_cast<unsigned>(tick >> (digit * digit_bits)) % width;
+  return static_cast<Number>(digit * width + value);
 }
 
-void TimerQueue::remove(std::uint32_t slot) noexcept { take_out(position_[slot]); }
+TimerQueue::Number TimerQueue::first_bucket() const noexcept {
+  const auto digit = static_cast<unsigned>(std::countr_zero(digits_used_));
+  const auto value = static_cast<unsigned>(std::countr_zero(used_[digit]));
+  return static_cast<Number>(digit * width + value);
+}
+
+std::uint64_t TimerQueue::start_of(Number bucket) const noexcept {
+  const unsigned digit = bucket / width;
+  const std::uint64_t above = horizon_ >> (digit * digit_bits) >> digit_bits << digit_bits;
+  return (above | bucket % width) << (digit * digit_bits);
+}
+
+void TimerQueue::add(std::uint32_t slot, TimePoint when, TimePoint about_now) {
+  if (alive_ == 0) horizon_ = tick(about_now.time_since_epoch().count());
+  slots_.facts(slot).order = order_;
+  insert({when.time_since_epoch().count(), order_, slot});
+  ++order_;
+  ++alive_;
+}
+
+inline void TimerQueue::insert(const Entry& entry) {
+  const std::uint64_t at = tick(entry.when);
+  const Number number = at <= horizon_ ? heap : bucket_of(at);
+  Bucket& bucket = buckets_[number];
+  bucket.entries.push_back(entry);
+  slots_.facts(entry.slot).bucket = number;
+  if (number == heap) {
+    std::push_heap(bucket.entries.begin(), bucket.entries.end(), later);
+  } else {
+    used_[number / width] |= std::uint64_t{1} << (number % width);
+    digits_used_ |= 1u << (number / width);
+    if (number == least_of_) least_ = std::min(least_, entry.when);
+  }
+}
+
+void TimerQueue::remove(std::uint32_t slot) noexcept {
+  const Number number = slots_.facts(slot).bucket;
+  slots_.facts(slot).state = SlotState::cancelled;
+  --alive_;
+  Bucket& bucket = buckets_[number];
+  if (number == least_of_) least_of_ = none;
+  if (++bucket.dead * 2 >= bucket.entries.size()) [[unlikely]] tidy(number);
+}
+
+// Lets go of the dead: each time half of them are, so that an entry costs no more than two visits.
+void TimerQueue::tidy(Number number) noexcept {
+  Bucket& bucket = buckets_[number];
+  if (bucket.dead == bucket.entries.size()) return empty_out(number);
+  constexpr std::size_t few = 32;
+  if (bucket.dead < few) return;
+  std::erase_if(bucket.entries, [this](const Entry& entry) { return !alive(entry); });
+  bucket.dead = 0;
+  if (number == heap) std::make_heap(bucket.entries.begin(), bucket.entries.end(), later);
+}
+
+void TimerQueue::empty_out(Number number) noexcept {
+  Bucket& bucket = buckets_[number];
+  bucket.entries.clear();
+  bucket.dead = 0;
+  if (number == heap) return;
+  std::uint64_t& used = used_[number / width];
+  used &= ~(std::uint64_t{1} << (number % width));
+  if (used == 0) digits_used_ &= ~(1u << (number / width));
+}
+
+void TimerQueue::pop_heap() noexcept {
+  std::vector<Entry>& entries = buckets_[heap].entries;
+  std::pop_heap(entries.begin(), entries.end(), later);
+  entries.pop_back();
+}
+
+const TimerQueue::Entry* TimerQueue::top_of_heap() noexcept {
+  Bucket& bucket = buckets_[heap];
+  while (!bucket.entries.empty() && !alive(bucket.entries[0])) {
+    pop_heap();
+    --bucket.dead;
+  }
+  return bucket.entries.empty() ? nullptr : bucket.entries.data();
+}
+
+// Opens no bucket of a few: whoever arms an earlier timer later should find the horizon behind it.
+TimePoint TimerQueue::next() {
+  constexpr std::size_t few = 64;
+  for (;;) {
+    if (const Entry* top = top_of_heap()) return TimePoint{TimePoint::duration{top->when}};
+    const Number first = first_bucket();
+    if (first == least_of_) return TimePoint{TimePoint::duration{least_}};
+    if (buckets_[first].entries.size() > few) {
+      open(first);
+      continue;
+    }
+    least_of_ = first;
+    least_ = TimePoint::max().time_since_epoch().count();
+    for (const Entry& entry : buckets_[first].entries) {
+      if (alive(entry)) least_ = std::min(least_, entry.when);
+    }
+  }
+}
 
 void TimerQueue::take_due(TimePoint time, std::vector<std::uint32_t>& slots) {
   const std::int64_t now = time.time_since_epoch().count();
-  // A few, one by one; when a large part is due it is cheaper to sort them and to build the heap
-  // anew.
-  for (int few = 16; few > 0; --few) {
-    if (heap_.empty() || heap_[0].when > now) return;
-    slots.push_back(heap_[0].slot);
-    take_out(0);
-  }
-  collect_due(now);
-  if (due_.size() * 4 > heap_.size()) {
-    std::sort(due_.begin(), due_.end(),
-              [](const Entry& a, const Entry& b) { return a.before(b); });
-    for (const Entry& entry : due_) slots.push_back(entry.slot);
-    rebuild_without_due(now);
-  }
-  while (!heap_.empty() && heap_[0].when <= now) {
-    slots.push_back(heap_[0].slot);
-    take_out(0);
-  }
-}
-
-// What is due forms a tree at the top of the heap: only that is looked at.
-void TimerQueue::collect_due(std::int64_t now) {
-  due_.clear();
-  due_places_.clear();
-  if (!heap_.empty() && heap_[0].when <= now) due_places_.push_back(0);
-  for (std::size_t i = 0; i < due_places_.size(); ++i) {
-    const std::size_t at = due_places_[i];
-    due_.push_back(heap_[at]);
-    const std::size_t end = std::min(at * 4 + 5, heap_.size());
-    for (std::size_t child = at * 4 + 1; child < end; ++child) {
-      if (heap_[child].when <= now) due_places_.push_back(static_cast<std::uint32_t>(child));
-    }
-  }
-}
-
-void TimerQueue::rebuild_without_due(std::int64_t now) noexcept {
-  std::erase_if(heap_, [now](const Entry& entry) { return entry.when <= now; });
-  for (std::size_t i = 0; i < heap_.size(); ++i) {
-    position_[heap_[i].slot] = static_cast<std::uint32_t>(i);
-  }
-  if (heap_.size() < 2) return;
-  for (std::size_t at = (heap_.size() - 2) / 4 + 1; at > 0; --at) sink(at - 1, heap_[at - 1]);
-}
-
-void TimerQueue::take_out(std::size_t at) noexcept {
-  const Entry last = heap_.back();
-  heap_.pop_back();
-  if (at == heap_.size()) return;
-  if (at > 0 && last.before(heap_[(at - 1) / 4])) {
-    rise(at, last);
-  } else {
-    sink(at, last);
-  }
-}
-
-void TimerQueue::rise(std::size_t at, Entry entry) noexcept {
-  while (at > 0) {
-    const std::size_t parent = (at - 1) / 4;
-    if (!entry.before(heap_[parent])) break;
-    place(at, heap_[parent]);
-    at = parent;
-  }
-  place(at, entry);
-}
-
-void TimerQueue::sink(std::size_t at, Entry entry) noexcept {
-  const std::size_t size = heap_.size();
   for (;;) {
-    const std::size_t first = at * 4 + 1;
-    if (first >= size) break;
-    const std::size_t end = std::min(first + 4, size);
-    std::size_t least = first;
-    for (std::size_t child = first + 1; child < end; ++child) {
-      least = heap_[child].before(heap_[least]) ? child : least;
+    const Entry* top;
+    while ((top = top_of_heap()) != nullptr && top->when <= now) {
+      slots.push_back(top->slot);
+      pop_heap();
+      --alive_;
     }
-    if (!heap_[least].before(entry)) break;
-    place(at, heap_[least]);
-    at = least;
+    if (top != nullptr || alive_ == 0) return;
+    const Number first = first_bucket();
+    const std::uint64_t start = start_of(first);
+    if (start > tick(now)) return;
+    if (first < width && start < tick(now)) {
+      take_whole(first, slots);
+    } else {
+      open(first);
+    }
   }
-  place(at, entry);
+}
+
+// It is the first bucket, and its time has come or it has become too large to be looked through.
+void TimerQueue::open(Number number) {
+  std::vector<Entry>& entries = buckets_[number].entries;
+  horizon_ = start_of(number);
+  least_of_ = none;
+  while (!entries.empty()) {  // one by one: if memory runs out, each is still in one place
+    if (alive(entries.back())) insert(entries.back());
+    entries.pop_back();
+  }
+  empty_out(number);
+}
+
+// The first bucket, of a single tick that is over.
+void TimerQueue::take_whole(Number number, std::vector<std::uint32_t>& slots) {
+  std::vector<Entry>& entries = buckets_[number].entries;
+  std::erase_if(entries, [this](const Entry& entry) { return !alive(entry); });
+  slots.reserve(slots.size() + entries.size());
+  if (earlier(entries.back(), entries.front())) std::reverse(entries.begin(), entries.end());
+  if (!std::is_sorted(entries.begin(), entries.end(), earlier)) {
+    std::sort(entries.begin(), entries.end(), earlier);
+  }
+  for (const Entry& entry : entries) slots.push_back(entry.slot);
+  alive_ -= entries.size();
+  horizon_ = start_of(number);
+  least_of_ = none;
+  empty_out(number);
+}
+
+void TimerQueue::clear() noexcept {
+  for (Number number = 0; number < none; ++number) empty_out(number);
+  alive_ = 0;
+  least_of_ = none;
 }
 
 }  // namespace ferry::internal

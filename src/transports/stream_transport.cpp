@@ -26,8 +26,7 @@ std::string_view name_of(Phase phase) noexcept {
 StreamTransport::StreamTransport(LoopCore& core, std::unique_ptr<Channel> channel,
                                  std::shared_ptr<StreamProtocol> protocol,
                                  const StreamNames& names)
-    : core_{&core},
-      control_{core.control()},
+    : control_{core.control()},
       channel_{std::move(channel)},
       caller_{std::move(protocol)},
       life_{channel_->can_half_close()} {
@@ -73,7 +72,7 @@ void StreamTransport::open(Opened& opened) {
   context.message = "a connection that was accepted could not be watched";
   context.exception = error;
   context.transport = this;
-  core_->call_exception_handler(context);
+  core().call_exception_handler(context);
 }
 
 // Carries out what the life says, in the order of the bits.
@@ -82,7 +81,7 @@ void StreamTransport::perform(std::uint32_t actions) {
   if ((actions & act::connection_made) != 0) caller_.connection_made(site());
   if ((actions & act::start_reading) != 0 && is_reading()) channel_->set_reading(true);
   if ((actions & act::stop_reading) != 0) channel_->set_reading(false);
-  if ((actions & act::drop_queue) != 0) queue_.clear(core_->blocks());
+  if ((actions & act::drop_queue) != 0) queue_.clear(core().blocks());
   if ((actions & act::shut_write) != 0) channel_->shut_write();
   if ((actions & act::finish) != 0) channel_->finish();
   if ((actions & act::close_channel) != 0) channel_->close(reset_);
@@ -93,7 +92,7 @@ void StreamTransport::perform(std::uint32_t actions) {
 
 void StreamTransport::close() {
   if (life_.phase() == Phase::lost) return;
-  core_->check_thread("close");
+  core().check_thread("close");
   attempt();
   perform(life_.close(queue_.empty()));
   if (life_.phase() == Phase::flushing) arm_flush_timer();
@@ -101,7 +100,7 @@ void StreamTransport::close() {
 
 void StreamTransport::abort() {
   if (life_.phase() == Phase::lost) return;
-  core_->check_thread("abort");
+  core().check_thread("abort");
   if (life_.phase() == Phase::open) {
     attempt();  // what was gathered has its one try,
     reason_.reset();  // and if that fails, we are the first cause all the same (T-020)
@@ -111,7 +110,7 @@ void StreamTransport::abort() {
 
 bool StreamTransport::abort_with_reset() {
   if (life_.phase() != Phase::open || life_.ended_writing()) return false;
-  core_->check_thread("abort_with_reset");
+  core().check_thread("abort_with_reset");
   reset_ = true;
   perform(life_.abort());
   return true;
@@ -119,7 +118,7 @@ bool StreamTransport::abort_with_reset() {
 
 void StreamTransport::set_flush_timeout(std::optional<Seconds> timeout) {
   if (life_.phase() == Phase::lost) return;
-  core_->check_thread("set_flush_timeout");
+  core().check_thread("set_flush_timeout");
   if (timeout && !(timeout->count() > 0)) {
     throw std::invalid_argument{"set_flush_timeout: the time must be positive"};
   }
@@ -133,7 +132,7 @@ void StreamTransport::set_flush_timeout(std::optional<Seconds> timeout) {
 // Once: a close() that comes again does not put the end off.
 void StreamTransport::arm_flush_timer() {
   if (!flush_timeout_ || std::exchange(flush_timeout_->armed, true)) return;
-  flush_timeout_->timer = core_->call_later(
+  flush_timeout_->timer = core().call_later(
       flush_timeout_->duration,
       [this] {
         failed(Error{std::make_error_code(std::errc::timed_out),
@@ -170,8 +169,8 @@ struct StreamTransport::End {
 };
 
 void StreamTransport::end_soon() {
-  if (life_.phase() != Phase::lost || !channel_closed_ || core_->tearing_down()) return;
-  if (auto self = core_->leave(*this)) core_->soon(End{std::move(self), this});
+  if (life_.phase() != Phase::lost || !channel_closed_ || core().tearing_down()) return;
+  if (auto self = core().leave(*this)) core().soon(End{std::move(self), this});
 }
 
 void StreamTransport::end() {
@@ -193,7 +192,7 @@ void StreamTransport::drop(std::vector<std::shared_ptr<void>>& trash) {
   if (life_.phase() != Phase::lost) {
     life_.abort();
     channel_->set_reading(false);
-    queue_.clear(core_->blocks());
+    queue_.clear(core().blocks());
     channel_->close(false);
   }
   channel_.reset();
@@ -206,7 +205,7 @@ void StreamTransport::drop(std::vector<std::shared_ptr<void>>& trash) {
 
 void StreamTransport::pause_reading() {
   if (read_paused_) return;
-  if (life_.phase() != Phase::lost) core_->check_thread("pause_reading");
+  if (life_.phase() != Phase::lost) core().check_thread("pause_reading");
   read_paused_ = true;
   if (life_.phase() != Phase::open) return;
   channel_->set_reading(false);
@@ -214,7 +213,7 @@ void StreamTransport::pause_reading() {
 
 void StreamTransport::resume_reading() {
   if (!read_paused_) return;
-  if (life_.phase() != Phase::lost) core_->check_thread("resume_reading");
+  if (life_.phase() != Phase::lost) core().check_thread("resume_reading");
   read_paused_ = false;
   if (!is_reading()) return;
   channel_->set_reading(true);
@@ -225,7 +224,7 @@ std::span<std::byte> StreamTransport::read_buffer() {
     const auto asked = caller_.protocol();
     std::span<std::byte> buffer;
     const Error error = caller_.get_buffer(site(), buffer);
-    core_->flush_now();
+    core().flush_now();
     if (error) {
       failed(error);
       return {};
@@ -234,7 +233,7 @@ std::span<std::byte> StreamTransport::read_buffer() {
     if (caller_.protocol() == asked) return buffer;
     // It put another protocol in its place: that one's buffer then, or the loop's (T-013).
   }
-  return core_->scratch();
+  return core().scratch();
 }
 
 void StreamTransport::bytes_read(std::size_t count) {
@@ -243,9 +242,9 @@ void StreamTransport::bytes_read(std::size_t count) {
   const Error error =
       caller_.buffered()
           ? caller_.buffer_updated(site(), count)
-          : caller_.data_received(site(), BytesView{core_->scratch().data(), count});
+          : caller_.data_received(site(), BytesView{core().scratch().data(), count});
   if (error) failed(error);
-  core_->flush_now();
+  core().flush_now();
 }
 
 void StreamTransport::deliver_eof() {
@@ -263,7 +262,7 @@ void StreamTransport::deliver_eof() {
 // False: dropped, because it is too late. Throws if the caller broke the contract.
 bool StreamTransport::may_write(const char* what, bool nothing) {
   if (life_.phase() != Phase::lost) {
-    core_->check_thread(what);
+    core().check_thread(what);
     if (life_.ended_writing()) throw MisuseError{std::string{what} + "() after write_eof()"};
     if (life_.may_write()) return true;
   }
@@ -278,12 +277,12 @@ bool StreamTransport::may_write(const char* what, bool nothing) {
 
 void StreamTransport::write(BytesView data) {
   if (!may_write("write", data.empty()) || data.empty()) return;
-  const bool try_now = !core_->gathering() || data.size() >= direct_size;
+  const bool try_now = !core().gathering() || data.size() >= direct_size;
   if (try_now && queue_.empty() && channel_->can_try()) {
     data = data.subview(channel_->try_write({&data, 1}));
     if (data.empty() || !life_.may_write()) return;
   }
-  queue_.append(data, core_->blocks());
+  queue_.append(data, core().blocks());
   after_queueing();
 }
 
@@ -301,7 +300,7 @@ void StreamTransport::write_gathered(std::span<const BytesView> chunks) {
     for (const BytesView& chunk : some) {
       const std::size_t gone = std::min(sent, chunk.size());
       sent -= gone;
-      queue_.append(chunk.subview(gone), core_->blocks());
+      queue_.append(chunk.subview(gone), core().blocks());
     }
     // Not all of a large list is copied before anything is sent.
     if (flow_.over(queue_.size()) && channel_->can_try()) attempt();
@@ -312,8 +311,8 @@ void StreamTransport::write_gathered(std::span<const BytesView> chunks) {
 
 // The queue has grown: send now or when the callback returns, and judge the mark.
 void StreamTransport::after_queueing() {
-  if (core_->gathering() && channel_->can_try() && !flow_.over(queue_.size())) {
-    if (!std::exchange(flush_wanted_, true)) core_->flush_soon(*this);
+  if (core().gathering() && channel_->can_try() && !flow_.over(queue_.size())) {
+    if (!std::exchange(flush_wanted_, true)) core().flush_soon(*this);
     return;
   }
   attempt();
@@ -333,7 +332,7 @@ void StreamTransport::attempt() {
     const std::size_t count = queue_.peek(views);
     const std::size_t sent = channel_->try_write({views.data(), count});
     if (life_.phase() == Phase::lost) return;
-    queue_.consume(sent, core_->blocks());
+    queue_.consume(sent, core().blocks());
     if (sent == 0) break;
   }
   if (!queue_.empty()) {
@@ -344,35 +343,35 @@ void StreamTransport::attempt() {
 }
 
 void StreamTransport::bytes_written(std::size_t count) {
-  queue_.consume(count, core_->blocks());
+  queue_.consume(count, core().blocks());
   resume_if_low();
-  core_->flush_now();
+  core().flush_now();
   if (queue_.empty()) perform(life_.drained());
 }
 
 void StreamTransport::write_eof() {
   if (!can_write_eof()) throw NotSupported{"write_eof(): not supported by this transport"};
   if (life_.phase() == Phase::lost) return;
-  core_->check_thread("write_eof");
+  core().check_thread("write_eof");
   attempt();
   perform(life_.write_eof(queue_.empty()));
 }
 
 std::size_t StreamTransport::get_write_buffer_size() {
-  if (life_.phase() != Phase::lost) core_->check_thread("get_write_buffer_size");
+  if (life_.phase() != Phase::lost) core().check_thread("get_write_buffer_size");
   attempt();
   return queue_.size();
 }
 
 void StreamTransport::set_write_buffer_limits(WriteBufferMarks marks) {
-  if (life_.phase() != Phase::lost) core_->check_thread("set_write_buffer_limits");
+  if (life_.phase() != Phase::lost) core().check_thread("set_write_buffer_limits");
   flow_.set(marks);
   if (life_.phase() == Phase::lost || life_.phase() == Phase::opening) return;
   attempt();
   judge_pause();
   if (!flow_.must_resume(queue_.size()) || std::exchange(resume_scheduled_, true)) return;
   // `this` is alive then: connection_lost(), after which we may go, is queued behind.
-  core_->soon([this] { resume_if_low(); });
+  core().soon([this] { resume_if_low(); });
 }
 
 void StreamTransport::judge_pause() {
@@ -393,7 +392,7 @@ void StreamTransport::resume_if_low() {
 void StreamTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
   // Also between abort() and connection_lost(), which is the new one's then.
   if (caller_.protocol() == nullptr || control_.core() == nullptr) return;
-  core_->check_thread("set_protocol");
+  core().check_thread("set_protocol");
   caller_.set(std::move(protocol));
 }
 

@@ -87,7 +87,9 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   void failed(const Error& error) override;
   void closed() override;
 
-  ProtocolCaller::Site site() noexcept { return {core_->loop(), *this}; }
+  // Not to be called once we are lost: the loop may be gone.
+  LoopCore& core() const noexcept { return *control_.core(); }
+  ProtocolCaller::Site site() noexcept { return {core().loop(), *this}; }
   bool may_write(const char* what, bool nothing);
   void open(Opened& opened);
   void perform(std::uint32_t actions);
@@ -113,16 +115,16 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
     bool armed = false;
   };
 
-  LoopCore* core_;  // not to be touched once we are lost: the loop may be gone
   ControlRef control_;
   std::unique_ptr<Channel> channel_;
   ProtocolCaller caller_;
   WriteQueue queue_;
-  FlowControl flow_;
   std::shared_ptr<ConnectionHome> home_;
   std::unique_ptr<FlushTimeout> flush_timeout_;
   std::unique_ptr<Error> reason_;  // of the loss, from failed() to connection_lost()
   PackedAddress peer_, local_;
+  // An idle connection is to be small: what follows fills the hole at this one's end.
+  [[no_unique_address]] FlowControl flow_;
   StreamLife life_;
   bool read_paused_ = false;
   bool flush_wanted_ = false;  // in the loop's list of those who wrote
