@@ -49,7 +49,7 @@ void RemoteQueue::give_back() noexcept {
     epoch_.fetch_add(1, std::memory_order_relaxed);
     dying.swap(queued_);
     running_.clear();
-    finished_.store(next_number_);
+    at_.store(before(next_number_));
     pending_.store(false);
     asleep_.store(false);
     wake_error_ = {};
@@ -79,20 +79,18 @@ bool RemoteQueue::post(std::uint64_t epoch, Callback&& callback,
 
 void RemoteQueue::cancel(std::uint64_t number) noexcept {
   std::unique_lock lock{mutex_};
-  if (number < finished_.load(std::memory_order_acquire)) return;
+  if (at_.load() > running(number)) return;
   const std::uint64_t first_queued = next_number_ - queued_.size();
   if (number >= first_queued) {
-    queued_[number - first_queued].state.store(cancelled, std::memory_order_relaxed);
+    queued_[number - first_queued].cancelled.store(true, std::memory_order_relaxed);
     return;
   }
-  Post& post = running_[number - batch_number_];
-  std::uint8_t state = queued;
-  if (post.state.compare_exchange_strong(state, cancelled)) return;
-  if (state == cancelled || runner_ == std::this_thread::get_id()) return;
-  // It runs now (or has just ended): whoever ends it takes the mutex if it sees that we wait.
-  state = begun;
-  if (!post.state.compare_exchange_strong(state, awaited) && state == cancelled) return;
-  ended_.wait(lock, [&] { return number < finished_.load(std::memory_order_acquire); });
+  running_[number - batch_number_].cancelled.store(true);
+  if (at_.load() != running(number) || runner_ == std::this_thread::get_id()) return;
+  // It runs now, or has just ended.
+  waiting_.fetch_add(1);
+  moved_.wait(lock, [&] { return at_.load() > running(number); });
+  waiting_.fetch_sub(1);
 }
 
 std::error_code RemoteQueue::fetch() noexcept {
@@ -104,22 +102,16 @@ std::error_code RemoteQueue::fetch() noexcept {
   return std::exchange(wake_error_, {});
 }
 
-void RemoteQueue::end(Post& post) noexcept {
-  post.callback.reset();  // captures die here, in the loop's thread
-  const std::uint64_t done = batch_number_ + static_cast<std::uint64_t>(&post - running_.data());
-  const bool last = &post == &running_.back();
-  if (post.state.load(std::memory_order_relaxed) == begun && !last) {
-    // Nobody waits: unless somebody begins to right now.
-    std::uint8_t state = begun;
-    if (post.state.compare_exchange_strong(state, cancelled)) {
-      finished_.store(done + 1, std::memory_order_release);
-      return;
-    }
-  }
-  // The last one of a batch too, because the batch goes: nobody may be looking at it.
+void RemoteQueue::tell_waiting() noexcept {
   const std::lock_guard lock{mutex_};
-  finished_.store(done + 1, std::memory_order_release);
-  ended_.notify_all();
+  moved_.notify_all();
+}
+
+void RemoteQueue::end_batch() noexcept {
+  const std::lock_guard lock{mutex_};
+  at_.store(before(batch_number_ + running_.size()));
+  if (waiting_.load() != 0) moved_.notify_all();
+  running_.clear();
 }
 
 }  // namespace internal

@@ -46,35 +46,42 @@ class RemoteQueue {
   // Takes what was posted so far: later posts wait for the next fetch(). Returns why the loop could
   // not be woken for one of them, if that was so.
   std::error_code fetch() noexcept;
-  // Runs it, in order: `call(callback, where)` for each that was not cancelled.
+  // Runs it, in order: `call(callback, where)` for each that was not cancelled. Captures die here.
   template <class Call>
   void run(Call call) {
+    std::uint64_t number = batch_number_;
     for (Post& post : running_) {
-      if (begin(post)) call(post.callback, post.where);
-      end(post);
+      advance(number++);
+      if (!post.cancelled.load()) call(post.callback, post.where);
+      post.callback.reset();
     }
-    running_.clear();
+    end_batch();
   }
 
  private:
-  enum State : std::uint8_t { queued, begun, awaited, cancelled };
   struct Post {
     Post(Callback&& what, const std::source_location& from) noexcept
         : callback{std::move(what)}, where{from} {}
-    Post(Post&& other) noexcept  // only under the mutex, or by nobody but the loop
+    Post(Post&& other) noexcept  // only under the mutex
         : callback{std::move(other.callback)}, where{other.where},
-          state{other.state.load(std::memory_order_relaxed)} {}
+          cancelled{other.cancelled.load(std::memory_order_relaxed)} {}
     Callback callback;
     std::source_location where;
-    std::atomic<std::uint8_t> state{queued};
+    std::atomic<bool> cancelled{false};
   };
 
   RemoteQueue() = default;
-  bool begin(Post& post) noexcept {
-    std::uint8_t expected = queued;
-    return post.state.compare_exchange_strong(expected, begun, std::memory_order_acq_rel);
+  // Values of at_.
+  static constexpr std::uint64_t before(std::uint64_t number) noexcept { return number * 2; }
+  static constexpr std::uint64_t running(std::uint64_t number) noexcept { return number * 2 + 1; }
+  // The loop says which post it is at and then looks whether it was cancelled; who cancels says so
+  // and then looks where the loop is: one of the two sees the other.
+  void advance(std::uint64_t number) noexcept {
+    at_.store(running(number));
+    if (waiting_.load() != 0) [[unlikely]] tell_waiting();
   }
-  void end(Post& post) noexcept;
+  void tell_waiting() noexcept;
+  void end_batch() noexcept;
 
   std::mutex mutex_;
   Poller* poller_ = nullptr;
@@ -84,11 +91,12 @@ class RemoteQueue {
   std::vector<Post> queued_;
   std::uint64_t next_number_ = 0;   // of the next post
   std::uint64_t batch_number_ = 0;  // of the first one in running_
-  std::vector<Post> running_;       // changed under the mutex, or when finished_ covers it all
-  std::condition_variable ended_;
+  std::vector<Post> running_;       // changed under the mutex
+  std::condition_variable moved_;   // at_ did
   std::thread::id runner_;
-  // Every post with a smaller number has run, or never will.
-  alignas(64) std::atomic<std::uint64_t> finished_{0};
+  // Where the loop is: running() a post, or before() one; earlier posts have run, or never will.
+  alignas(64) std::atomic<std::uint64_t> at_{0};
+  std::atomic<int> waiting_{0};  // for at_ to move
   alignas(64) std::atomic<bool> pending_{false};
   std::atomic<bool> asleep_{false};
 };

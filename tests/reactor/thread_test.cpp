@@ -283,6 +283,26 @@ TEST_CASE("cancel() from another thread waits for a callback that runs", "[T-197
   CHECK(early == 0);
 }
 
+TEST_CASE("cancel() does not wait for a post that the loop has fetched and not begun", "[T-197]") {
+  World world;
+  std::string ran;
+  ferry::ThreadsafeHandle first, second;
+  // Runs before what was posted, and holds the loop until both are cancelled.
+  world.loop.call_soon([&] {
+    std::thread{[&] {
+      first.cancel();
+      second.cancel();
+    }}.join();
+    ran += "c";
+  });
+  first = world.loop.call_soon_threadsafe([&] { ran += "1"; });
+  second = world.loop.call_soon_threadsafe([&] { ran += "2"; });
+  world.loop.call_soon_threadsafe([&] { ran += "3"; });
+  world.loop.call_later(0s, [&] { world.loop.call_soon([&] { world.loop.stop(); }); });
+  world.loop.run_forever();
+  CHECK(ran == "c3");
+}
+
 TEST_CASE("cancel() waits for its own callback only, not for the rest of the batch", "[T-197]") {
   World world;
   const int rounds = sanitized ? 200 : 2000;
