@@ -68,6 +68,7 @@ class Function<R(Args...)> {
     void (*relocate)(void*, void*) noexcept;  // null: a copy of the words does it
     void (*destroy)(void*) noexcept;          // null: nothing to do
     std::size_t words;                        // that are in use
+    const Ops* cancelled;  // the same, but for a call that does nothing; null: this is that
   };
   template <class D>
   static constexpr bool fits = sizeof(D) <= room && alignof(D) <= alignof(void*) &&
@@ -103,9 +104,18 @@ class Function<R(Args...)> {
   template <class D>
   static constexpr std::size_t words_of =
       !fits<D> ? 1 : std::is_empty_v<D> ? 0 : (sizeof(D) + sizeof(Word) - 1) / sizeof(Word);
+  static R call_nothing(void*, Args...) {
+    if constexpr (!std::is_void_v<R>) throw std::bad_function_call{};
+  }
   template <class D>
-  static constexpr Ops ops_of{&call_it<D>, fits<D> && !plain<D> ? &relocate_it<D> : nullptr,
-                              fits<D> && plain<D> ? nullptr : &destroy_it<D>, words_of<D>};
+  static constexpr Ops ops_for(R (*call)(void*, Args...), const Ops* cancelled) {
+    return {call, fits<D> && !plain<D> ? &relocate_it<D> : nullptr,
+            fits<D> && plain<D> ? nullptr : &destroy_it<D>, words_of<D>, cancelled};
+  }
+  template <class D>
+  static constexpr Ops cancelled_ops_of = ops_for<D>(&call_nothing, nullptr);
+  template <class D>
+  static constexpr Ops ops_of = ops_for<D>(&call_it<D>, &cancelled_ops_of<D>);
 
   static void relocate(const Ops& ops, std::byte* from, std::byte* to) noexcept {
     if (ops.relocate != nullptr) [[unlikely]] return ops.relocate(from, to);

@@ -66,7 +66,7 @@ LoopCore::LoopCore(Loop& loop, std::unique_ptr<BackendParts> parts)
       edge_triggered_{parts_->selector->edge_triggered()},
       last_time_{parts_->clock->now()},
       scratch_{new std::byte[scratch_size]} {
-  settings.debug = debug_from_environment();
+  set_debug(debug_from_environment());
 }
 
 LoopCore::~LoopCore() {
@@ -76,14 +76,14 @@ LoopCore::~LoopCore() {
 
 // --- Scheduling ---
 
-Handle LoopCore::call_soon_slowly(Callback&& callback, const std::source_location& where) {
+Handle LoopCore::call_soon_slowly(Callback&& callback, std::source_location where) {
   check_call(callback, "call_soon");
   return schedule(std::move(callback), where);
 }
 
 TimerHandle LoopCore::call_at(TimePoint when, Callback&& callback,
                               const std::source_location& where) {
-  if (closed_ || settings.debug || !callback) [[unlikely]] {
+  if (careful_ || !callback) [[unlikely]] {
     check_call(callback, "call_at");
     if (closed_) return {};
   }
@@ -377,7 +377,7 @@ void LoopCore::check_callback(const Callback& callback, const char* what) {
 void LoopCore::close() {
   if (running_) throw MisuseError{"close: the loop is running"};
   if (closed_) return;
-  closed_ = true;
+  closed_ = careful_ = true;
   tearing_down_ = true;  // destructors that run now find a loop that does nothing
   if (settings.debug) name_members();
   remote_.give_back();

@@ -35,10 +35,9 @@ class LoopCore final : public IoContext {
   ~LoopCore();
 
   // --- Scheduling ---
-  Handle call_soon(Callback&& callback, const std::source_location& where) {
+  Handle call_soon(Callback&& callback, std::source_location where) {
     // What is rare is left to a function of its own, so that this one is short.
-    if (closed_ || settings.debug || !callback || !ready_.next().adds_at_once(callback))
-        [[unlikely]] {
+    if (careful_ || !callback || !ready_.next().adds_at_once(callback)) [[unlikely]] {
       return call_soon_slowly(std::move(callback), where);
     }
     Handle handle{*control_block_, ready_.next_number()};
@@ -60,6 +59,10 @@ class LoopCore final : public IoContext {
   void run_forever();
   void run_until_done(FutureState& future);
   void stop() noexcept { stopping_ = true; }
+  void set_debug(bool on) noexcept {
+    settings.debug = on;
+    careful_ = on || closed_;
+  }
   void close();
   bool running() const noexcept { return running_; }
   bool closed() const noexcept { return closed_; }
@@ -160,7 +163,7 @@ class LoopCore final : public IoContext {
     ready_.next().add(std::move(callback), where);
     return handle;
   }
-  Handle call_soon_slowly(Callback&& callback, const std::source_location& where);
+  Handle call_soon_slowly(Callback&& callback, std::source_location where);
   // A timer's word: the bit, 30 bits of its order, its slot.
   static std::uint64_t timer_word(std::uint32_t index, std::uint32_t order) noexcept {
     return Handle::timer_bit | std::uint64_t{order & 0x3fffffff} << 32 | index;
@@ -207,6 +210,7 @@ class LoopCore final : public IoContext {
   bool running_ = false, stopping_ = false, closed_ = false;
   std::atomic<bool> tearing_down_{false};  // asked by those who post from other threads
   bool gathering_ = false;
+  bool careful_ = false;  // closed, or in debug mode: calls are looked at
   std::thread::id thread_;
 
   CallSlots slots_;

@@ -127,7 +127,7 @@ void Loop::set_log_sink(LogSink sink) {
   core_->settings.log_sink = std::move(sink);
 }
 void Loop::log(LogLevel level, std::string_view text) noexcept { core_->log(level, text); }
-void Loop::set_debug(bool on) { core_->settings.debug = on; }
+void Loop::set_debug(bool on) { core_->set_debug(on); }
 bool Loop::get_debug() const noexcept { return core_->settings.debug; }
 void Loop::set_slow_callback_duration(Seconds duration) {
   core_->check_thread("set_slow_callback_duration");

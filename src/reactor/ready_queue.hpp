@@ -4,6 +4,7 @@
 #include <ferry/callback.hpp>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -21,14 +22,13 @@ class ReadyList {
  public:
   // A callback; what it captured follows.
   struct Call {
-    const Ops* ops;
+    std::atomic<const Ops*> ops;  // may be exchanged by cancel_later(), on any thread
     std::source_location where;
+
+    const Ops& now() const noexcept { return *ops.load(std::memory_order_relaxed); }
     std::byte* captures() noexcept { return reinterpret_cast<std::byte*>(this + 1); }
-    std::size_t size() const noexcept { return sizeof(Call) + ops->words * sizeof(void*); }
-    void operator()() { ops->call(captures()); }
-    void destroy() noexcept {
-      if (ops->destroy != nullptr) ops->destroy(captures());
-    }
+    bool cancelled() const noexcept { return ops.load()->cancelled == nullptr; }
+    void operator()() { now().call(captures()); }
   };
   // Stands for something that lives elsewhere.
   enum class Kind : std::uint32_t { timer, watch, remote };
@@ -42,7 +42,7 @@ class ReadyList {
   ReadyList(const ReadyList&) = delete;
   ReadyList& operator=(const ReadyList&) = delete;
   ~ReadyList() {
-    run_through([](std::size_t, Call&) {}, [](const Mark&) {});
+    clear();
     release(memory_);
   }
 
@@ -50,12 +50,12 @@ class ReadyList {
   // Whether add() would do no more than copy some words.
   bool adds_at_once(const Callback& callback) const noexcept {
     return callback.ops_->relocate == nullptr &&
-           capacity_ - size_ >= sizeof(Call) + callback.ops_->words * sizeof(void*);
+           capacity_ - size_ >= size_of(*callback.ops_);
   }
   void add_at_once(Callback&& callback, const std::source_location& where) noexcept {
     const Ops* const ops = std::exchange(callback.ops_, nullptr);
     Call* const call = ::new (memory_ + size_) Call{ops, where};
-    size_ += call->size();
+    size_ += size_of(*ops);
     Callback::relocate(*ops, callback.room_, call->captures());
   }
   void add(Callback&& callback, const std::source_location& where);
@@ -66,26 +66,36 @@ class ReadyList {
   }
   // The call at `at` is destroyed, and leaves what does nothing in its place.
   void cancel(std::size_t at) noexcept {
-    Call& call = *std::launder(reinterpret_cast<Call*>(memory_ + at));
-    const Ops* const ops = std::exchange(call.ops, &nothing[call.ops->words]);
-    if (ops->destroy != nullptr) ops->destroy(call.captures());
+    Call& call = call_at(at);
+    const Ops& before = call.now();
+    call.ops.store(&nothing[before.words], std::memory_order_relaxed);
+    if (before.destroy != nullptr) before.destroy(call.captures());
+  }
+  // The call at `at` will do nothing, and is destroyed when its turn comes. Any thread, if somebody
+  // sees to it that the list stays.
+  void cancel_later(std::size_t at) noexcept {
+    Call& call = call_at(at);
+    if (const Ops* const instead = call.now().cancelled) call.ops.store(instead);
   }
   // In order; each call is destroyed after it was visited, and nothing is left.
   template <class OnCall, class OnMark>
   void run_through(OnCall on_call, OnMark on_mark) {
     for (std::size_t at = 0; at < size_;) {
-      Call& call = *std::launder(reinterpret_cast<Call*>(memory_ + at));
-      if (call.ops == nullptr) [[unlikely]] {
+      Call& call = call_at(at);
+      if (const Ops* const ops = call.ops.load(std::memory_order_relaxed)) [[likely]] {
+        const std::size_t size = size_of(*ops);
+        on_call(at, call);
+        if (call.now().destroy != nullptr) call.now().destroy(call.captures());
+        at += size;
+      } else {
         on_mark(std::launder(reinterpret_cast<MarkItem*>(memory_ + at))->mark);
         at += sizeof(MarkItem);
-        continue;
       }
-      const std::size_t size = call.size();
-      on_call(at, call);
-      call.destroy();
-      at += size;
     }
     size_ = 0;
+  }
+  void clear() noexcept {
+    run_through([](std::size_t, Call&) {}, [](const Mark&) {});
   }
   void swap(ReadyList& other) noexcept {
     std::swap(memory_, other.memory_);
@@ -95,15 +105,20 @@ class ReadyList {
 
  private:
   struct MarkItem {
-    const Ops* ops;  // null: where a call's are
+    std::atomic<const Ops*> ops;  // null: where a call's are
     Mark mark;
   };
   static_assert(sizeof(Call) % sizeof(void*) == 0 && sizeof(MarkItem) % sizeof(void*) == 0);
 
-  static void do_nothing(void*) {}
+  static std::size_t size_of(const Ops& ops) noexcept {
+    return sizeof(Call) + ops.words * sizeof(void*);
+  }
+  Call& call_at(std::size_t at) noexcept {
+    return *std::launder(reinterpret_cast<Call*>(memory_ + at));
+  }
   template <std::size_t... Words>
   static constexpr std::array<Ops, sizeof...(Words)> nothings(std::index_sequence<Words...>) {
-    return {Ops{&do_nothing, nullptr, nullptr, Words}...};
+    return {Ops{&Callback::call_nothing, nullptr, nullptr, Words, nullptr}...};
   }
   static constexpr std::size_t most_words = Callback::room / sizeof(void*);
   static const std::array<Ops, most_words + 1> nothing;

@@ -42,20 +42,19 @@ RemoteQueue& RemoteQueue::take(Poller& poller) {
 }
 
 void RemoteQueue::give_back() noexcept {
-  std::vector<Post> dying;
+  ReadyList dying;  // captures may do anything, so not under the mutex
   {
     const std::lock_guard lock{mutex_};
     closed_ = true;
     epoch_.fetch_add(1, std::memory_order_relaxed);
     dying.swap(queued_);
-    running_.clear();
     at_.store(before(next_number_));
     pending_.store(false);
     asleep_.store(false);
     wake_error_ = {};
     poller_ = nullptr;
   }
-  dying.clear();  // captures may do anything, so not under the mutex
+  dying.clear();
   Spare& free = spare();
   const std::lock_guard lock{free.mutex};
   free.queues.push_back(this);
@@ -65,10 +64,11 @@ bool RemoteQueue::post(std::uint64_t epoch, Callback&& callback,
                        const std::source_location& where, ThreadsafeHandle* handle) {
   const std::lock_guard lock{mutex_};
   if (closed_ || epoch != epoch_.load(std::memory_order_relaxed)) return false;
-  queued_.emplace_back(std::move(callback), where);
+  const std::size_t before = queued_.size();
+  queued_.add(std::move(callback), where);
   if (handle != nullptr) *handle = ThreadsafeHandle{this, next_number_};
-  ++next_number_;
-  if (queued_.size() > 1 && !wake_error_) return true;
+  next_number_ += queued_.size() - before;
+  if (before > 0 && !wake_error_) return true;
   pending_.store(true);
   // Inside the lock, so that the end of the poller waits for it.
   if (asleep_.load()) {
@@ -82,10 +82,9 @@ void RemoteQueue::cancel(std::uint64_t number) noexcept {
   if (at_.load() > running(number)) return;
   const std::uint64_t first_queued = next_number_ - queued_.size();
   if (number >= first_queued) {
-    queued_[number - first_queued].cancelled.store(true, std::memory_order_relaxed);
-    return;
+    return queued_.cancel_later(number - first_queued);
   }
-  running_[number - batch_number_].cancelled.store(true);
+  running_.cancel_later(number - batch_number_);
   if (at_.load() != running(number) || runner_ == std::this_thread::get_id()) return;
   // It runs now, or has just ended.
   waiting_.fetch_add(1);
@@ -97,7 +96,8 @@ std::error_code RemoteQueue::fetch() noexcept {
   const std::lock_guard lock{mutex_};
   pending_.store(false, std::memory_order_relaxed);
   running_.swap(queued_);
-  batch_number_ = next_number_ - running_.size();
+  batch_end_ = next_number_;
+  batch_number_ = batch_end_ - running_.size();
   runner_ = std::this_thread::get_id();
   return std::exchange(wake_error_, {});
 }
@@ -105,13 +105,6 @@ std::error_code RemoteQueue::fetch() noexcept {
 void RemoteQueue::tell_waiting() noexcept {
   const std::lock_guard lock{mutex_};
   moved_.notify_all();
-}
-
-void RemoteQueue::end_batch() noexcept {
-  const std::lock_guard lock{mutex_};
-  at_.store(before(batch_number_ + running_.size()));
-  if (waiting_.load() != 0) moved_.notify_all();
-  running_.clear();
 }
 
 }  // namespace internal

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "platform/poller.hpp"
+#include "reactor/ready_queue.hpp"
 
 #include <ferry/callback.hpp>
 #include <ferry/handle.hpp>
@@ -12,13 +13,13 @@
 #include <mutex>
 #include <source_location>
 #include <thread>
-#include <vector>
 
 namespace ferry::internal {
 
 // The thread-safe end of a loop. Posting rings the waker only if the loop sleeps, or is about to.
 //
-// Posts are numbered, and numbers are never used twice, so that a handle is a queue and a number.
+// Posts are numbered (by the memory of all before them), and numbers are never used twice, so that
+// a handle is a queue and a number.
 // The queues themselves are never freed: a loop that ends gives its queue to the next one that
 // begins.
 class RemoteQueue {
@@ -46,52 +47,41 @@ class RemoteQueue {
   // Takes what was posted so far: later posts wait for the next fetch(). Returns why the loop could
   // not be woken for one of them, if that was so.
   std::error_code fetch() noexcept;
-  // Runs it, in order: `call(callback, where)` for each that was not cancelled. Captures die here.
-  template <class Call>
-  void run(Call call) {
-    std::uint64_t number = batch_number_;
-    for (Post& post : running_) {
-      advance(number++);
-      if (!post.cancelled.load()) call(post.callback, post.where);
-      post.callback.reset();
-    }
-    end_batch();
+  // Runs it, in order: `run_call(call)` for each that was not cancelled. Captures die here.
+  template <class RunCall>
+  void run(RunCall run_call) {
+    running_.run_through(
+        [&](std::size_t at, ReadyList::Call& call) {
+          advance(running(batch_number_ + at));
+          if (!call.cancelled()) run_call(call);
+        },
+        [](const ReadyList::Mark&) {});
+    advance(before(batch_end_));
   }
 
  private:
-  struct Post {
-    Post(Callback&& what, const std::source_location& from) noexcept
-        : callback{std::move(what)}, where{from} {}
-    Post(Post&& other) noexcept  // only under the mutex
-        : callback{std::move(other.callback)}, where{other.where},
-          cancelled{other.cancelled.load(std::memory_order_relaxed)} {}
-    Callback callback;
-    std::source_location where;
-    std::atomic<bool> cancelled{false};
-  };
-
   RemoteQueue() = default;
   // Values of at_.
   static constexpr std::uint64_t before(std::uint64_t number) noexcept { return number * 2; }
   static constexpr std::uint64_t running(std::uint64_t number) noexcept { return number * 2 + 1; }
   // The loop says which post it is at and then looks whether it was cancelled; who cancels says so
   // and then looks where the loop is: one of the two sees the other.
-  void advance(std::uint64_t number) noexcept {
-    at_.store(running(number));
+  void advance(std::uint64_t at) noexcept {
+    at_.store(at);
     if (waiting_.load() != 0) [[unlikely]] tell_waiting();
   }
   void tell_waiting() noexcept;
-  void end_batch() noexcept;
 
   std::mutex mutex_;
   Poller* poller_ = nullptr;
   bool closed_ = true;
   std::error_code wake_error_;  // then the next post tries again
   std::atomic<std::uint64_t> epoch_{0};
-  std::vector<Post> queued_;
+  ReadyList queued_;
   std::uint64_t next_number_ = 0;   // of the next post
   std::uint64_t batch_number_ = 0;  // of the first one in running_
-  std::vector<Post> running_;       // changed under the mutex
+  std::uint64_t batch_end_ = 0;
+  ReadyList running_;
   std::condition_variable moved_;   // at_ did
   std::thread::id runner_;
   // Where the loop is: running() a post, or before() one; earlier posts have run, or never will.

@@ -224,8 +224,8 @@ void LoopCore::run_watch(Ticket ticket) noexcept {
 }
 
 void LoopCore::run_remote() noexcept {
-  remote_.run([this](Callback& callback, const std::source_location& where) {
-    run_call(callback, where);
+  remote_.run([this](ReadyList::Call& call) {
+    run_call(call, call.where);
     flush_now();
   });
 }

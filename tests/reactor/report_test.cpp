@@ -55,7 +55,7 @@ std::string here(int line) { return "report_test.cpp:" + std::to_string(line); }
 
 }  // namespace
 
-TEST_CASE("a callback that throws is reported with its place; the rest and the loop go on",
+TEST_CASE("a callback that throws is reported with its place, and the rest and the loop go on",
           "[T-011][A-040]") {
   World world;
   std::string order, messages;
@@ -220,7 +220,7 @@ TEST_CASE("a log sink that fails does not lose the line", "[T-011]") {
   CHECK(has(errors.text(), "nobody shall miss this"));
 }
 
-TEST_CASE("without a sink, log lines go to standard error; a sink gets the level", "[A-040]") {
+TEST_CASE("without a sink, log lines go to standard error, and a sink gets the level", "[A-040]") {
   World world;
   std::string seen;
   world.loop.set_log_sink([&](ferry::LogLevel level, std::string_view text) {

@@ -55,7 +55,7 @@ TEST_CASE("a pass of a stopped loop takes in what is ready by then", "[T-193][A-
   world.loop.remove_reader(ours.fileno());
 }
 
-TEST_CASE("stop() lets the turn finish; what was scheduled after it waits for the next run",
+TEST_CASE("stop() lets the turn finish, and what was scheduled after it waits for the next run",
           "[T-193][A-037]") {
   World world;
   std::string order;
