@@ -11,7 +11,7 @@ namespace ferry::internal {
 namespace {
 
 // One connection's share of a turn (A-008, T-040); then others have theirs.
-constexpr std::size_t read_share = 1024 * 1024;
+constexpr std::size_t read_share = 256 * 1024;
 constexpr std::size_t write_share = 1024 * 1024;
 constexpr std::size_t max_parts = 64;
 
