@@ -1,5 +1,7 @@
 #include "support/world.hpp"
 
+#include "platform/posix/features.hpp"
+
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -12,6 +14,22 @@
 #include <filesystem>
 
 namespace test {
+namespace {
+
+// FERRY_TEST_LACKS names, with commas between them, what this system is to do without.
+const bool features_read = [] {
+  const char* const text = std::getenv("FERRY_TEST_LACKS");
+  const std::string lacks = "," + std::string{text != nullptr ? text : ""} + ",";
+  const auto has = [&](const char* name) { return lacks.find(name) == lacks.npos; };
+  auto& features = ferry::internal::features;
+  features.accept4 &= has(",accept4,");
+  features.pipe2 &= has(",pipe2,");
+  features.socket_flags &= has(",socket_flags,");
+  features.msg_nosignal &= has(",msg_nosignal,");
+  return true;
+}();
+
+}  // namespace
 
 ferry::Backend backend() {
   const char* name = std::getenv("FERRY_TEST_BACKEND");

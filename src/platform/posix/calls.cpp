@@ -1,5 +1,9 @@
 #include "platform/posix/calls.hpp"
 
+#ifdef __APPLE__
+#include <libproc.h>
+#endif
+
 namespace ferry::internal::calls {
 
 #ifdef FERRY_TEST_HOOKS
@@ -7,20 +11,121 @@ Hook* hook = nullptr;
 thread_local bool cut = false;
 #endif
 
-ssize_t sendmsg(int fd, iovec* parts, std::size_t count, int flags) {
+int set_nonblocking(int fd) {
+  const int flags = fcntl(fd, F_GETFL, 0);
+  if (flags == -1) return -1;
+  return (flags & O_NONBLOCK) != 0 ? 0 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+}
+
+int complete_slowly(int fd, Blocking blocking, bool flagged) {
+  if (fd < 0) return fd;
+  // An accepted socket has inherited its listener's flags on some systems and none on others:
+  // whatever it was, this is what it is now.
+  if (!flagged && (fcntl(fd, F_SETFD, FD_CLOEXEC) != 0 ||
+                   (blocking == Blocking::no && set_nonblocking(fd) != 0))) {
+    const int error = errno;
+    close(fd);
+    return errno = error, -1;
+  }
+  if (so_nosigpipe != 0 && !features.msg_nosignal) {
+    // Fails for what is no socket, and for one that died already: its listener had the option.
+    const int on = 1;
+    setsockopt(fd, SOL_SOCKET, so_nosigpipe, &on, sizeof on);
+  }
+  return fd;
+}
+
+namespace {
+
+// Completes both ends; if that fails, neither is left.
+int complete_pair(int* pair, Blocking blocking, bool flagged) {
+  for (const int i : {0, 1}) {
+    if (complete(pair[i], blocking, flagged) != -1) continue;
+    const int error = errno;
+    close(pair[1 - i]);
+    return errno = error, -1;
+  }
+  return 0;
+}
+
+}  // namespace
+
+int socket_pair(int* pair) {
+  const bool flagged = features.socket_flags;
+  const int type = SOCK_STREAM | (flagged ? sock_cloexec : 0);
+  const int made = through(Call::socketpair, -1, 0,
+                           [&](std::size_t) { return ::socketpair(AF_UNIX, type, 0, pair); });
+  return made == 0 ? complete_pair(pair, Blocking::yes, flagged) : made;
+}
+
+int pipe(int* pair) {
+  const bool flagged = features.pipe2;
+  const int made = through(Call::pipe, -1, 0, [&](std::size_t) {
+    return flagged ? pipe2(pair, O_NONBLOCK | O_CLOEXEC) : ::pipe(pair);
+  });
+  return made == 0 ? complete_pair(pair, Blocking::no, flagged) : made;
+}
+
+bool listens(int fd) noexcept {
+#ifdef __APPLE__
+  // getsockopt() does not know SO_ACCEPTCONN there.
+  socket_fdinfo facts{};
+  const int size = ::proc_pidfdinfo(::getpid(), fd, PROC_PIDFDSOCKETINFO, &facts, sizeof facts);
+  return size == sizeof facts && (facts.psi.soi_options & SO_ACCEPTCONN) != 0;
+#else
+  int answer = 0;
+  socklen_t length = sizeof answer;
+  getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &answer, &length);
+  return answer != 0;
+#endif
+}
+
+namespace {
+
+sigset_t only_sigpipe() noexcept {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGPIPE);
+  return set;
+}
+bool sigpipe_is_pending() noexcept {
+  sigset_t pending;
+  return ::sigpending(&pending) == 0 && sigismember(&pending, SIGPIPE) == 1;
+}
+
+}  // namespace
+
+SigpipeHeld::SigpipeHeld() noexcept : pending_before_{sigpipe_is_pending()} {
+  const sigset_t set = only_sigpipe();
+  ::pthread_sigmask(SIG_BLOCK, &set, &mask_before_);
+}
+
+SigpipeHeld::~SigpipeHeld() {
+  const int error = errno;
+  // One that was pending before is somebody else's.
+  if (!pending_before_ && sigpipe_is_pending()) {
+    const sigset_t set = only_sigpipe();
+    int taken = 0;
+    ::sigwait(&set, &taken);
+  }
+  ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
+  errno = error;
+}
+
+ssize_t sendmsg(int fd, iovec* parts, std::size_t count) {
   std::size_t total = 0;
   for (std::size_t i = 0; i < count; ++i) total += parts[i].iov_len;
   return through(Call::sendmsg, fd, total, [&](std::size_t allowed) {
     msghdr message{};
     message.msg_iov = parts;
-    message.msg_iovlen = count;
+    message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(count);
     if (allowed < total) {  // only in tests: a short count
       for (std::size_t i = 0; i < count; ++i) {
         if (parts[i].iov_len > allowed) parts[i].iov_len = allowed;
         allowed -= parts[i].iov_len;
       }
     }
-    return ::sendmsg(fd, &message, flags);
+    return without_sigpipe([&](int flags) { return ::sendmsg(fd, &message, flags); });
   });
 }
 

@@ -4,6 +4,8 @@
 // call first: it can count them, make one fail with an errno, or shorten what is moved.
 #pragma once
 
+#include "platform/posix/features.hpp"
+
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
@@ -23,7 +25,8 @@ namespace ferry::internal::calls {
 enum class Call : unsigned char {
   socket, bind, listen, accept, connect, recv, send, sendmsg, shutdown, close, getsockname,
   getpeername, setsockopt, getsockopt, fcntl, socketpair, epoll_create, epoll_ctl, epoll_wait,
-  eventfd, poll, pipe, read, write, unlink, stat, fstat, getaddrinfo, sigaction,
+  eventfd, kqueue, kevent_change, kevent_wait, poll, pipe, read, write, unlink, stat, fstat,
+  getaddrinfo, sigaction,
   count,
 };
 
@@ -68,19 +71,39 @@ inline auto through(Call, int, std::size_t size, Real real) -> decltype(real(siz
 }
 #endif
 
-inline int socket(int family, int type, int protocol) {
-  return through(Call::socket, -1, 0,
-                 [&](std::size_t) { return ::socket(family, type, protocol); });
+// --- descriptors are born here: never inherited by other programs, no SIGPIPE from sockets ---
+
+enum class Blocking : bool { no, yes };
+// Gives a new descriptor what the system did not at its birth. `flagged`: the flags it has. Passes
+// on what it is given, or -1 and errno: then it is closed.
+int complete_slowly(int fd, Blocking blocking, bool flagged);
+inline int complete(int fd, Blocking blocking, bool flagged) {
+  return flagged && features.msg_nosignal ? fd : complete_slowly(fd, blocking, flagged);
 }
+inline int stream_socket(int family) {
+  const bool flagged = features.socket_flags;
+  const int type = SOCK_STREAM | (flagged ? sock_nonblock | sock_cloexec : 0);
+  const int fd = through(Call::socket, -1, 0,
+                         [&](std::size_t) { return ::socket(family, type, 0); });
+  return complete(fd, Blocking::no, flagged);
+}
+// Does not block either.
+inline int accept(int listener, sockaddr* address, socklen_t* length) {
+  const int fd = through(Call::accept, listener, 0, [&](std::size_t) {
+    return features.accept4 ? accept4(listener, address, length, sock_nonblock | sock_cloexec)
+                            : ::accept(listener, address, length);
+  });
+  return complete(fd, Blocking::no, features.accept4);
+}
+// Of Unix sockets; they block.
+int socket_pair(int* pair);
+int pipe(int* pair);
+
 inline int bind(int fd, const sockaddr* address, socklen_t length) {
   return through(Call::bind, fd, 0, [&](std::size_t) { return ::bind(fd, address, length); });
 }
 inline int listen(int fd, int backlog) {
   return through(Call::listen, fd, 0, [&](std::size_t) { return ::listen(fd, backlog); });
-}
-inline int accept4(int fd, sockaddr* address, socklen_t* length, int flags) {
-  return through(Call::accept, fd, 0,
-                 [&](std::size_t) { return ::accept4(fd, address, length, flags); });
 }
 inline int connect(int fd, const sockaddr* address, socklen_t length) {
   return through(Call::connect, fd, 0,
@@ -90,12 +113,37 @@ inline ssize_t recv(int fd, void* into, std::size_t size, int flags) {
   return through(Call::recv, fd, size,
                  [&](std::size_t n) { return ::recv(fd, into, n, flags); });
 }
-inline ssize_t send(int fd, const void* from, std::size_t size, int flags) {
-  return through(Call::send, fd, size,
-                 [&](std::size_t n) { return ::send(fd, from, n, flags); });
+
+// A socket that was not born here. Where no call can say so, this spares it from SIGPIPE.
+inline void no_sigpipe(int fd) {
+  if (!features.msg_nosignal) static_cast<void>(complete_slowly(fd, Blocking::yes, true));
+}
+// Where neither a call nor a socket can be told: holds SIGPIPE off this thread, and takes back the
+// one that the call made.
+class SigpipeHeld {
+ public:
+  SigpipeHeld() noexcept;
+  ~SigpipeHeld();
+  SigpipeHeld(const SigpipeHeld&) = delete;
+  SigpipeHeld& operator=(const SigpipeHeld&) = delete;
+
+ private:
+  bool pending_before_ = false;
+  sigset_t mask_before_;
+};
+template <class Send>
+inline ssize_t without_sigpipe(Send send) {
+  if (features.msg_nosignal || so_nosigpipe != 0) return send(msg_nosignal);
+  const SigpipeHeld held;
+  return send(0);
+}
+inline ssize_t send(int fd, const void* from, std::size_t size) {
+  return through(Call::send, fd, size, [&](std::size_t n) {
+    return without_sigpipe([&](int flags) { return ::send(fd, from, n, flags); });
+  });
 }
 // `parts` may be changed by the call.
-ssize_t sendmsg(int fd, iovec* parts, std::size_t count, int flags);
+ssize_t sendmsg(int fd, iovec* parts, std::size_t count);
 inline int shutdown(int fd, int how) {
   return through(Call::shutdown, fd, 0, [&](std::size_t) { return ::shutdown(fd, how); });
 }
@@ -124,15 +172,11 @@ inline int fcntl(int fd, int command, int argument) {
   return through(Call::fcntl, fd, 0,
                  [&](std::size_t) { return ::fcntl(fd, command, argument); });
 }
-inline int socketpair(int family, int type, int protocol, int* pair) {
-  return through(Call::socketpair, -1, 0,
-                 [&](std::size_t) { return ::socketpair(family, type, protocol, pair); });
-}
+// 0, or -1 and errno.
+int set_nonblocking(int fd);
+bool listens(int fd) noexcept;
 inline int poll(pollfd* set, nfds_t count, int timeout) {
   return through(Call::poll, -1, 0, [&](std::size_t) { return ::poll(set, count, timeout); });
-}
-inline int pipe2(int* pair, int flags) {
-  return through(Call::pipe, -1, 0, [&](std::size_t) { return ::pipe2(pair, flags); });
 }
 inline ssize_t read(int fd, void* into, std::size_t size) {
   return through(Call::read, fd, size, [&](std::size_t n) { return ::read(fd, into, n); });

@@ -24,14 +24,14 @@ Moved send_views(int fd, std::span<const BytesView> views) {
   for (bool once_more = true;;) {
     ssize_t sent;
     if (views.size() == 1) {
-      sent = calls::send(fd, views[0].data(), views[0].size(), MSG_NOSIGNAL);
+      sent = calls::send(fd, views[0].data(), views[0].size());
     } else {
       std::array<iovec, max_parts> parts;
       const std::size_t count = std::min(views.size(), max_parts);
       for (std::size_t i = 0; i < count; ++i) {
         parts[i] = {const_cast<std::byte*>(views[i].data()), views[i].size()};
       }
-      sent = calls::sendmsg(fd, parts.data(), count, MSG_NOSIGNAL);
+      sent = calls::sendmsg(fd, parts.data(), count);
     }
     if (sent >= 0) return {static_cast<std::size_t>(sent), 0};
     if (errno == EINTR) continue;

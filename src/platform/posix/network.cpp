@@ -23,16 +23,8 @@ bool set_flag(const Socket& socket, int level, int option) noexcept {
 }
 
 Error open_stream(const Address& address, std::string_view doing, Socket& out) {
-  out = Socket{calls::socket(system_family(address.family()),
-                             SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+  out = Socket{calls::stream_socket(system_family(address.family()))};
   return out ? Error{} : last_error(std::string{doing} + " " + address.to_string());
-}
-
-bool listens(const Socket& socket) noexcept {
-  int answer = 0;
-  socklen_t length = sizeof answer;
-  calls::getsockopt(fd_of(socket), SOL_SOCKET, SO_ACCEPTCONN, &answer, &length);
-  return answer != 0;
 }
 
 bool is_ip(Family family) noexcept { return family == Family::ipv4 || family == Family::ipv6; }
@@ -90,7 +82,8 @@ bool only_this_connection(int error) noexcept {
 class PosixAcceptor final : public Acceptor, private IoHandler {
  public:
   PosixAcceptor(IoContext& io, Socket socket, Owner& owner)
-      : io_{io}, socket_{std::move(socket)}, owner_{owner}, listened_before_{listens(socket_)} {}
+      : io_{io}, socket_{std::move(socket)}, owner_{owner},
+        listened_before_{calls::listens(fd_of(socket_))} {}
   ~PosixAcceptor() override { close(); }
 
   Error start(int backlog) override {
@@ -120,8 +113,7 @@ class PosixAcceptor final : public Acceptor, private IoHandler {
   void handle_ready(std::uint32_t) override {
     for (int i = 0; i < share_ && socket_; ++i) {
       SocketAddress peer;
-      Socket connection{calls::accept4(fd_of(socket_), peer.get(), &peer.length,
-                                       SOCK_NONBLOCK | SOCK_CLOEXEC)};
+      Socket connection{calls::accept(fd_of(socket_), peer.get(), &peer.length)};
       if (connection) {
         if (listened_before_) set_flag(connection, IPPROTO_TCP, TCP_NODELAY);
         owner_.accepted(std::move(connection), peer.address());
@@ -184,8 +176,8 @@ class PosixNetwork final : public Network {
 
   std::unique_ptr<Acceptor> acceptor(IoContext& io, Socket socket,
                                      Acceptor::Owner& owner) override {
-    const int flags = calls::fcntl(fd_of(socket), F_GETFL, 0);
-    calls::fcntl(fd_of(socket), F_SETFL, flags | O_NONBLOCK);
+    calls::set_nonblocking(fd_of(socket));
+    calls::no_sigpipe(fd_of(socket));  // what it accepts inherits that
     return std::make_unique<PosixAcceptor>(io, std::move(socket), owner);
   }
 
@@ -202,7 +194,7 @@ class PosixNetwork final : public Network {
       facts.family = name.address().family();
     }
     SocketAddress peer;
-    if (listens(socket)) {
+    if (calls::listens(fd_of(socket))) {
       facts.kind = SocketKind::listening;
     } else if (calls::getpeername(fd_of(socket), peer.get(), &peer.length) == 0) {
       facts.kind = SocketKind::connected;
@@ -220,8 +212,8 @@ class PosixNetwork final : public Network {
   std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family, bool fresh,
                                    const Error& died) override {
     if (!fresh) {  // those from our own accept() have both already
-      const int flags = calls::fcntl(fd_of(socket), F_GETFL, 0);
-      if ((flags & O_NONBLOCK) == 0) calls::fcntl(fd_of(socket), F_SETFL, flags | O_NONBLOCK);
+      calls::set_nonblocking(fd_of(socket));
+      calls::no_sigpipe(fd_of(socket));
       if (is_ip(family)) set_flag(socket, IPPROTO_TCP, TCP_NODELAY);
     }
     return std::make_unique<FdChannel>(io, std::move(socket), died.code().value());
@@ -254,7 +246,7 @@ class PosixNetwork final : public Network {
     const std::string path{address.path()};
     if (path.empty() || path[0] == '\0') return std::nullopt;
     if (calls::stat(path.c_str(), &facts) != 0) return std::nullopt;
-    return FileId{facts.st_dev, facts.st_ino};
+    return FileId{static_cast<std::uint64_t>(facts.st_dev), facts.st_ino};
   }
 };
 

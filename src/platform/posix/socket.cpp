@@ -61,8 +61,8 @@ void Socket::close() noexcept {
 }
 
 std::size_t Socket::send(BytesView data) const {
-  return moved(internal::calls::send(fd_of(handle_), data.data(), data.size(), MSG_NOSIGNAL),
-               "send", handle_);
+  internal::calls::no_sigpipe(fd_of(handle_));
+  return moved(internal::calls::send(fd_of(handle_), data.data(), data.size()), "send", handle_);
 }
 
 std::size_t Socket::recv(std::span<std::byte> into) const {
@@ -72,7 +72,7 @@ std::size_t Socket::recv(std::span<std::byte> into) const {
 
 std::pair<Socket, Socket> socketpair() {
   int pair[2];
-  if (internal::calls::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
+  if (internal::calls::socket_pair(pair) != 0) {
     internal::last_error("make a socket pair").raise();
   }
   return {Socket{pair[0]}, Socket{pair[1]}};
