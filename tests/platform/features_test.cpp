@@ -83,12 +83,13 @@ TEST_CASE("what cannot be made fit to keep is closed, and says why", "[T-116]") 
       no_accept4{&Features::accept4};
   const Socket listener = listening_socket();
   const int fd = fd_of(listener);
-  int pair[2];
-  const auto make = [&](int what) {
+  ferry::NativeHandle pair[2];
+  int ends[2];
+  const auto make = [&](int what) -> ferry::NativeHandle {
     switch (what) {
       case 0: return calls::stream_socket(AF_INET);
       case 1: return calls::socket_pair(pair);
-      case 2: return calls::pipe(pair);
+      case 2: return calls::pipe(ends);
       default: return calls::accept(fd, nullptr, nullptr);
     }
   };

@@ -2,7 +2,7 @@
 #include "support/calls.hpp"
 #include "support/world.hpp"
 
-#include "platform/posix/timeout.hpp"
+#include "platform/sockets/timeout.hpp"
 
 #include <sys/wait.h>
 #include <unistd.h>

@@ -2,7 +2,7 @@
 // count is exact and the same in every run.
 #pragma once
 
-#include "platform/posix/parts.hpp"
+#include "platform/sockets/parts.hpp"
 #include "platform/posix/poll_selector.hpp"
 #include "reactor/loop_core.hpp"
 #include "support/world.hpp"
@@ -109,7 +109,7 @@ class FakeStream {
  public:
   World world;  // first: the reports go there, and it looks for what was left
   ferry::internal::LoopCore core{
-      world.loop, ferry::internal::posix_parts("poll", ferry::internal::make_poll_selector())};
+      world.loop, ferry::internal::parts_over("poll", ferry::internal::make_poll_selector())};
   std::shared_ptr<Wire> wire = std::make_shared<Wire>();
   std::shared_ptr<Recorder> protocol;
   std::shared_ptr<ferry::internal::StreamTransport> transport;

@@ -4,7 +4,7 @@
 
 #include "support/world.hpp"
 
-#include "platform/posix/sockaddr.hpp"
+#include "platform/sockets/socket_address.hpp"
 
 #include <fcntl.h>
 #include <netinet/in.h>

@@ -42,7 +42,7 @@ class HangingLookUps final : public ferry::internal::calls::Hook {
   }
 
  private:
-  int before(Call call, int, std::size_t&) override {
+  int before(Call call, ferry::NativeHandle, std::size_t&) override {
     if (call != Call::getaddrinfo) return 0;
     std::unique_lock lock{mutex_};
     if (left_-- <= 0) return 0;

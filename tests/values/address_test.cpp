@@ -1,7 +1,7 @@
 // Address: where a socket is, as a value.
 #include "support/catch.hpp"
 
-#include "platform/posix/sockaddr.hpp"
+#include "platform/sockets/socket_address.hpp"
 
 #include <ferry/address.hpp>
 #include <ferry/error.hpp>

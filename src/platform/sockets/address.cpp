@@ -1,11 +1,6 @@
-#include "platform/posix/sockaddr.hpp"
+#include "platform/sockets/socket_address.hpp"
 
-#include "values/ip_text.hpp"
-
-#include <arpa/inet.h>
-#include <net/if.h>
-#include <netinet/in.h>
-#include <sys/un.h>
+#include "values/system_text.hpp"
 
 #include <cerrno>
 #include <charconv>
@@ -87,7 +82,7 @@ SocketAddress::SocketAddress(const Address& address) noexcept {
 }
 
 Address SocketAddress::address() const noexcept {
-  if (length < sizeof(sa_family_t)) return {};
+  if (length < static_cast<socklen_t>(sizeof storage.ss_family)) return {};
   if (storage.ss_family == AF_INET) {
     const auto& from = reinterpret_cast<const sockaddr_in&>(storage);
     return Address::from_ip(Family::ipv4, {reinterpret_cast<const char*>(&from.sin_addr), 4},
@@ -105,7 +100,7 @@ Address SocketAddress::address() const noexcept {
 }
 
 Error os_error(int number, std::string_view context) {
-  return Error{std::error_code{number, std::system_category()}, context};
+  return Error{system_error(number), context};
 }
 Error last_error(std::string_view context) { return os_error(errno, context); }
 
