@@ -17,6 +17,7 @@ Backend Backend::epoll() {
 Backend Backend::poll() {
   return Backend{internal::parts_over("poll", internal::make_poll_selector())};
 }
+Backend Backend::iocp() { throw NotSupported{"iocp is a part of Windows"}; }
 Backend Backend::native() { return epoll(); }
 
 Backend Backend::named(std::string_view name) {

@@ -54,8 +54,9 @@ int socket_pair(NativeHandle (&pair)[2]) {
   int ends[2] = {-1, -1};
   const bool flagged = features.socket_flags;
   const int type = SOCK_STREAM | (flagged ? sock_cloexec : 0);
-  const int made = through(Call::socketpair, -1, 0,
-                           [&](std::size_t) { return ::socketpair(AF_UNIX, type, 0, ends); });
+  const int made = through(Call::socketpair, -1, 0, [&](std::size_t) {
+    return ::socketpair(AF_UNIX, type, 0, ends);
+  });
   if (made != 0) return made;
   const int answer = complete_pair(ends, Blocking::yes, flagged);
   pair[0] = ends[0];
@@ -75,7 +76,8 @@ bool listens(NativeHandle handle) noexcept {
 #ifdef __APPLE__
   // getsockopt() does not know SO_ACCEPTCONN there.
   socket_fdinfo facts{};
-  const int size = ::proc_pidfdinfo(::getpid(), fd(handle), PROC_PIDFDSOCKETINFO, &facts, sizeof facts);
+  const int size = ::proc_pidfdinfo(::getpid(), fd(handle), PROC_PIDFDSOCKETINFO, &facts,
+                                    sizeof facts);
   return size == sizeof facts && (facts.psi.soi_options & SO_ACCEPTCONN) != 0;
 #else
   int answer = 0;
