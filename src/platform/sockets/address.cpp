@@ -25,8 +25,9 @@ bool parse_scope(std::string_view text, std::uint32_t& scope_id) noexcept {
 }
 
 Address from_unix(const sockaddr_un& from, socklen_t length) noexcept {
-  if (length <= path_offset) return {};  // unnamed
-  std::string_view path{from.sun_path, length - path_offset};
+  const auto size = static_cast<std::size_t>(length);
+  if (size <= path_offset) return {};  // unnamed
+  std::string_view path{from.sun_path, size - path_offset};
   if (path[0] != '\0') path = path.substr(0, path.find('\0'));
   // A peer may have bound a path that fills the field, without room for a NUL: not for us to name.
   const bool fits = path.size() < Address::max_path || path[0] == '\0';
