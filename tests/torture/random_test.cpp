@@ -4,7 +4,6 @@
 #include "support/calls.hpp"
 #include "support/world.hpp"
 
-#include <sys/socket.h>
 
 #include <cstdlib>
 #include <random>

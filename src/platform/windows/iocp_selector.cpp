@@ -131,9 +131,12 @@ class IocpSelector final : public Selector, private PacketReceiver {
   // A packet that is on its way counts for all who ring meanwhile.
   std::error_code wake() noexcept override {
     if (rung_.exchange(true)) return {};
-    if (calls::post(port_, 0, nullptr) == 0) return {};
+    const int before = errno;
+    const int error = calls::post(port_, 0, nullptr) == 0 ? 0 : errno;
+    errno = before;
+    if (error == 0) return {};
     rung_.store(false);
-    return system_error(errno);
+    return system_error(error);
   }
 
  private:
@@ -183,14 +186,16 @@ class IocpSelector final : public Selector, private PacketReceiver {
   }
 
   void arm_queued(std::vector<Event>& out) {
-    for (Watched* entry : to_arm_) {
-      if (!entry->gone && !arm(*entry)) {
-        // Closed behind our back, perhaps: whoever reads or writes will find out.
-        out.push_back({entry->token, ready_read | ready_write | ready_hint});
-      }
+    std::swap(arming_, to_arm_);
+    for (Watched* entry : arming_) {
+      const bool failed = !entry->gone && !arm(*entry);
+      const bool closed = failed && (errno == EBADF || errno == ENOTSOCK);
+      // Whoever reads or writes will find out what is wrong.
+      if (failed) out.push_back({entry->token, ready_read | ready_write | ready_hint});
       unqueue(*entry);
+      if (failed && !closed) queue(*entry);  // no memory just now
     }
-    to_arm_.clear();
+    arming_.clear();
   }
   bool arm(Watched& entry) noexcept {
     for (std::size_t i = 0; i < 2; ++i) {
@@ -257,7 +262,7 @@ class IocpSelector final : public Selector, private PacketReceiver {
   NativeHandle port_;
   std::vector<std::unique_ptr<Afd>> afds_;
   std::unordered_map<NativeHandle, std::unique_ptr<Watched>> watched_;
-  std::vector<Watched*> to_arm_;
+  std::vector<Watched*> to_arm_, arming_;
   std::size_t in_flight_ = 0;  // polls whose packet has not come
   std::atomic<bool> rung_{false};
   std::array<OVERLAPPED_ENTRY, 256> packets_;

@@ -18,3 +18,11 @@
 #include <iphlpapi.h>
 #include <netioapi.h>
 #include <winternl.h>
+
+// Words that anybody may want to use. (Windows' headers say FAR for the one.)
+#undef near
+#undef far
+#undef NEAR
+#undef FAR
+#define NEAR
+#define FAR
