@@ -41,7 +41,8 @@ class FERRY_API Backend {
   static Backend native();  // the best one of this system
   static Backend epoll();   // Linux; throws NotSupported elsewhere
   static Backend poll();    // poll(2): the portable reference, on every POSIX system
-  // By name, "native", "epoll" or "poll"; throws std::invalid_argument for another one.
+  static Backend iocp();    // Windows: a completion port; throws NotSupported elsewhere
+  // By name, "native", "epoll", "poll", "iocp"; throws std::invalid_argument for another one.
   static Backend named(std::string_view name);
 
   Backend(Backend&&) noexcept;

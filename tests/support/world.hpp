@@ -3,6 +3,7 @@
 #pragma once
 
 #include "support/catch.hpp"
+#include "support/system.hpp"
 
 #include <ferry/ferry.hpp>
 
@@ -16,8 +17,10 @@ namespace test {
 
 using namespace std::chrono_literals;
 
-// The backend that FERRY_TEST_BACKEND names (epoll, poll); default: the system's own.
+// The backend that FERRY_TEST_BACKEND names (epoll, poll, kqueue; kqueue-macos and kqueue-freebsd
+// are flavours of the emulation); default: the system's own.
 ferry::Backend backend();
+std::string backend_name();  // without the flavour, as Loop::backend() has it
 
 // Whether a sanitizer makes everything slower: tests of scale do less then.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -31,9 +34,6 @@ inline constexpr bool sanitized = false;
 #else
 inline constexpr bool sanitized = false;
 #endif
-
-// How many descriptors this process has open.
-std::size_t open_descriptors();
 
 // A report to the loop's exception handler.
 struct Report {
@@ -151,5 +151,7 @@ std::string pattern(std::size_t size, unsigned seed = 1);
 
 // Prints why, so that ctest counts the test as skipped.
 void skip(const std::string& why);
+inline constexpr auto level_only =
+    "by level a selector is asked only when there is something to wait for";
 
 }  // namespace test

@@ -42,14 +42,6 @@ bool one_port(const ferry::Server& server) {
 int option(const ferry::Transport& transport, int level, int name) {
   return transport.get_extra_info(ferry::socket).getsockopt(level, name);
 }
-// The backlog that the system keeps for a listening TCP socket (Linux).
-std::size_t backlog_of(const ferry::Server& server) {
-  tcp_info info{};
-  socklen_t size = sizeof info;
-  const int fd = static_cast<int>(server.sockets().at(0).fileno());
-  REQUIRE(::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0);
-  return info.tcpi_sacked;
-}
 
 class Echo : public ferry::Protocol {
  public:
@@ -201,12 +193,13 @@ TEST_CASE("a backlog of 0, of 1 and a huge one accept connections", "[T-103]") {
 TEST_CASE("the backlog is 100, or what is asked for", "[A-019]") {
   World world;
   auto server = serve(world, "127.0.0.1");
-  CHECK(backlog_of(*server) == 100);
+  if (!backlog_of(server->sockets().at(0))) return skip("this system does not tell a backlog");
+  CHECK(backlog_of(server->sockets().at(0)) == 100);
   server->close();
   ferry::ServerOptions options;
   options.backlog = 7;
   server = serve(world, "127.0.0.1", 0, options);
-  CHECK(backlog_of(*server) == 7);
+  CHECK(backlog_of(server->sockets().at(0)) == 7);
   server->close();
 }
 
@@ -444,10 +437,10 @@ TEST_CASE("accepted sockets are non-blocking, not inherited, and without delay",
   for (const auto& recorder : *recorders.list) {
     const auto fd = recorder->transport->get_extra_info(ferry::socket).fileno();
     CHECK(is_nonblocking(fd));
-    CHECK((::fcntl(static_cast<int>(fd), F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK_FALSE(is_inherited(fd));
     CHECK(option(*recorder->transport, IPPROTO_TCP, TCP_NODELAY) == 1);
   }
-  CHECK(calls.count(Call::fcntl) == 0);  // both from birth
+  CHECK((calls.count(Call::fcntl) == 0) == accepted_from_birth());
   world.loop.close();
 }
 

@@ -2,7 +2,7 @@
 #include "platform/backend.hpp"
 
 #include "platform/linux/epoll_selector.hpp"
-#include "platform/posix/parts.hpp"
+#include "platform/sockets/parts.hpp"
 #include "platform/posix/poll_selector.hpp"
 
 #include <ferry/loop.hpp>
@@ -12,11 +12,12 @@
 namespace ferry {
 
 Backend Backend::epoll() {
-  return Backend{internal::posix_parts("epoll", internal::make_epoll_selector())};
+  return Backend{internal::parts_over("epoll", internal::make_epoll_selector())};
 }
 Backend Backend::poll() {
-  return Backend{internal::posix_parts("poll", internal::make_poll_selector())};
+  return Backend{internal::parts_over("poll", internal::make_poll_selector())};
 }
+Backend Backend::iocp() { throw NotSupported{"iocp is a part of Windows"}; }
 Backend Backend::native() { return epoll(); }
 
 Backend Backend::named(std::string_view name) {

@@ -1,8 +1,8 @@
 #include "platform/posix/poll_selector.hpp"
 
 #include "platform/posix/calls.hpp"
-#include "platform/posix/sockaddr.hpp"
-#include "platform/posix/timeout.hpp"
+#include "platform/sockets/socket_address.hpp"
+#include "platform/sockets/timeout.hpp"
 #include "platform/posix/waker.hpp"
 
 #include <unordered_map>
@@ -17,7 +17,7 @@ class PollSelector final : public Selector {
  public:
   PollSelector() {
     int pair[2];
-    if (calls::pipe2(pair, O_NONBLOCK | O_CLOEXEC) != 0) last_error("make a waker").raise();
+    if (calls::pipe(pair) != 0) last_error("make a waker").raise();
     wake_read_ = Socket{pair[0]};
     wake_write_ = Socket{pair[1]};
     set_.push_back({pair[0], POLLIN, 0});

@@ -1,0 +1,60 @@
+// What this system has of the newer calls, and what stands for those that it lacks.
+//
+// In the library each answer is a constant. In the tests' build any of them may be taken away while
+// the program runs, so that the code for systems without them runs on one that has them.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+namespace ferry::internal {
+
+struct Features {
+  bool accept4 = true;
+  bool pipe2 = true;
+  bool socket_flags = true;  // SOCK_CLOEXEC and SOCK_NONBLOCK
+  bool msg_nosignal = true;  // and may be relied on
+};
+
+#if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK)
+inline constexpr bool has_flags_at_birth = true;
+inline constexpr int sock_cloexec = SOCK_CLOEXEC, sock_nonblock = SOCK_NONBLOCK;
+#else
+inline constexpr bool has_flags_at_birth = false;  // macOS; accept4() and pipe2() are as old
+inline constexpr int sock_cloexec = 0, sock_nonblock = 0;
+// Only so that the code that would call them compiles: Features says not to.
+inline int accept4(int, sockaddr*, socklen_t*, int) { return errno = ENOSYS, -1; }
+inline int pipe2(int*, int) { return errno = ENOSYS, -1; }
+#endif
+
+#ifdef MSG_NOSIGNAL
+inline constexpr int msg_nosignal = MSG_NOSIGNAL;
+#else
+inline constexpr int msg_nosignal = 0;
+#endif
+
+#ifdef SO_NOSIGPIPE
+inline constexpr int so_nosigpipe = SO_NOSIGPIPE;
+#else
+inline constexpr int so_nosigpipe = 0;  // there is none
+#endif
+
+#ifdef __APPLE__
+// Its headers are newer than the oldest kernels that they are used for.
+inline constexpr bool msg_nosignal_is_obeyed = false;
+#else
+inline constexpr bool msg_nosignal_is_obeyed = msg_nosignal != 0;
+#endif
+
+inline constexpr Features system_features{has_flags_at_birth, has_flags_at_birth,
+                                          has_flags_at_birth, msg_nosignal_is_obeyed};
+#ifdef FERRY_TEST_HOOKS
+inline constinit Features features = system_features;
+#else
+inline constexpr Features features = system_features;
+#endif
+
+}  // namespace ferry::internal
