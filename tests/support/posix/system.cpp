@@ -40,6 +40,8 @@ const bool features_read = [] {
 bool has_unix_sockets() { return true; }
 bool can_reuse_numbers() { return true; }
 bool has_unix_pairs() { return true; }
+bool can_share_addresses() { return true; }
+bool can_tell_blocking(ferry::NativeHandle) { return true; }
 bool accepted_from_birth() { return ferry::internal::features.accept4; }
 std::errc error_of_file() { return std::errc::operation_not_permitted; }
 std::errc error_of_closed() { return std::errc::bad_file_descriptor; }
