@@ -40,8 +40,9 @@ class FERRY_API Backend {
  public:
   static Backend native();  // the best one of this system
   static Backend epoll();   // Linux; throws NotSupported elsewhere
+  static Backend kqueue();  // macOS and the BSDs; throws NotSupported elsewhere
   static Backend poll();    // poll(2): the portable reference, on every POSIX system
-  // By name, "native", "epoll" or "poll"; throws std::invalid_argument for another one.
+  // By name, "native", "epoll", "kqueue" or "poll"; throws std::invalid_argument for another one.
   static Backend named(std::string_view name);
 
   Backend(Backend&&) noexcept;

@@ -17,9 +17,16 @@ namespace test {
 
 using ferry::internal::calls::Call;
 
-// The call in which a backend waits.
+// The calls in which a backend waits, changes what it watches, and is woken.
 inline Call waiting_call(std::string_view backend) {
+  if (backend == "kqueue") return Call::kevent_wait;
   return backend == "epoll" ? Call::epoll_wait : Call::poll;
+}
+inline Call watching_call(std::string_view backend) {
+  return backend == "kqueue" ? Call::kevent_change : Call::epoll_ctl;
+}
+inline Call waking_call(std::string_view backend) {
+  return backend == "kqueue" ? Call::kevent_trigger : Call::write;
 }
 
 // While it lives it sees every system call that ferry makes. One at a time.

@@ -16,8 +16,10 @@ namespace test {
 
 using namespace std::chrono_literals;
 
-// The backend that FERRY_TEST_BACKEND names (epoll, poll); default: the system's own.
+// The backend that FERRY_TEST_BACKEND names (epoll, poll, kqueue; kqueue-macos and kqueue-freebsd
+// are flavours of the emulation); default: the system's own.
 ferry::Backend backend();
+std::string backend_name();  // without the flavour, as Loop::backend() has it
 
 // Whether a sanitizer makes everything slower: tests of scale do less then.
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -151,5 +153,7 @@ std::string pattern(std::size_t size, unsigned seed = 1);
 
 // Prints why, so that ctest counts the test as skipped.
 void skip(const std::string& why);
+inline constexpr auto level_only =
+    "by level a selector is asked only when there is something to wait for";
 
 }  // namespace test

@@ -127,9 +127,11 @@ TEST_CASE("a writable event that proves neither success nor failure is waited ou
   auto connecting = world.loop.create_task(
       world.loop.create_connection(recorders, "127.0.0.1", address.port()));
   turn_until_connect(world, stuck.calls);
-  for (int i = 0; i < 5; ++i) {  // no error, but no peer either
+  // No error, but no peer either: kqueue does not tell of such a socket at all.
+  const std::size_t told = backend_name() == "kqueue" ? 0 : 1;
+  for (int i = 0; i < 5; ++i) {
     auto events = world.loop.poll_events(0s);
-    CHECK(events.size() == 1);
+    CHECK(events.size() == told);
     world.loop.process_events(std::move(events));
     world.loop.process_ready();
   }
@@ -157,12 +159,15 @@ TEST_CASE("a cancelled connect closes, and a stray event does not reach its numb
   World world;
   int strays = 0;
   ferry::Socket ours;
+  const ferry::Socket listener = listening_socket();
   {
     Stuck stuck;
     const Recorders recorders;
     auto connecting =
         world.loop.create_task(world.loop.create_connection(recorders, "127.0.0.1", 9));
     turn_until_connect(world, stuck.calls);
+    const SocketAddress name{listener.view().getsockname()};
+    ::connect(stuck.handle, name.get(), name.length);  // at once: nothing is known of it yet
     auto events = world.loop.poll_events(0s);
     REQUIRE(events.size() == 1);  // of the number that is about to change hands
     connecting.cancel();

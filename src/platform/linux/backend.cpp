@@ -3,27 +3,14 @@
 
 #include "platform/linux/epoll_selector.hpp"
 #include "platform/posix/parts.hpp"
-#include "platform/posix/poll_selector.hpp"
 
 #include <ferry/loop.hpp>
-
-#include <stdexcept>
 
 namespace ferry {
 
 Backend Backend::epoll() {
   return Backend{internal::posix_parts("epoll", internal::make_epoll_selector())};
 }
-Backend Backend::poll() {
-  return Backend{internal::posix_parts("poll", internal::make_poll_selector())};
-}
 Backend Backend::native() { return epoll(); }
-
-Backend Backend::named(std::string_view name) {
-  if (name == "native") return native();
-  if (name == "epoll") return epoll();
-  if (name == "poll") return poll();
-  throw std::invalid_argument{"no backend is called '" + std::string{name} + "'"};
-}
 
 }  // namespace ferry

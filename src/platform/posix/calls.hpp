@@ -25,8 +25,8 @@ namespace ferry::internal::calls {
 enum class Call : unsigned char {
   socket, bind, listen, accept, connect, recv, send, sendmsg, shutdown, close, getsockname,
   getpeername, setsockopt, getsockopt, fcntl, socketpair, epoll_create, epoll_ctl, epoll_wait,
-  eventfd, kqueue, kevent_change, kevent_wait, poll, pipe, read, write, unlink, stat, fstat,
-  getaddrinfo, sigaction,
+  eventfd, kqueue, kevent_change, kevent_trigger, kevent_wait, poll, pipe, read, write, unlink,
+  stat, fstat, getaddrinfo, sigaction,
   count,
 };
 
