@@ -1,5 +1,6 @@
 // add_reader(), add_writer(), and descriptors that change owners.
 #include "support/calls.hpp"
+#include "support/native.hpp"
 #include "support/world.hpp"
 
 #include <fcntl.h>
@@ -21,7 +22,8 @@ namespace {
 struct Pipe {
   Pipe() {
     int ends[2];
-    REQUIRE(::pipe2(ends, O_NONBLOCK | O_CLOEXEC) == 0);
+    REQUIRE(::pipe(ends) == 0);
+    for (const int end : ends) REQUIRE(::fcntl(not_inherited(end), F_SETFL, O_NONBLOCK) == 0);
     read = Socket{ends[0]};
     write = Socket{ends[1]};
   }
@@ -62,7 +64,7 @@ Peer connect_to(const ferry::Address& address) {
   name.sin_family = AF_INET;
   name.sin_port = htons(address.port());
   name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  Socket socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  Socket socket{not_inherited(::socket(AF_INET, SOCK_STREAM, 0))};
   REQUIRE(::connect(fd_of(socket), reinterpret_cast<sockaddr*>(&name), sizeof name) == 0);
   return Peer{std::move(socket)};
 }

@@ -1,5 +1,6 @@
 // call_later() and call_at().
 #include "support/calls.hpp"
+#include "support/native.hpp"
 #include "support/world.hpp"
 
 #include "platform/posix/timeout.hpp"
@@ -9,7 +10,6 @@
 
 #include <cmath>
 #include <csignal>
-#include <fstream>
 #include <limits>
 #include <random>
 #include <type_traits>
@@ -23,13 +23,6 @@ namespace {
 void wait_past(ferry::Loop& loop, ferry::TimePoint when) {
   while (loop.time() <= when) {
   }
-}
-
-std::size_t resident_bytes() {
-  std::ifstream file{"/proc/self/statm"};
-  std::size_t total = 0, resident = 0;
-  file >> total >> resident;
-  return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace

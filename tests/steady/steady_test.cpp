@@ -1,5 +1,6 @@
 // The steady path: what a message costs when nothing is out of the ordinary.
 #include "support/calls.hpp"
+#include "support/native.hpp"
 #include "support/world.hpp"
 
 #include <sys/socket.h>
@@ -42,7 +43,7 @@ void round_trip(ferry::Loop& loop, Served& served, const std::string& message) {
   const int fd = static_cast<int>(served.peer.socket().fileno());
   char back[256];
   std::size_t got = 0;
-  if (::send(fd, message.data(), message.size(), MSG_NOSIGNAL) < 0) return;
+  if (::send(fd, message.data(), message.size(), no_signal) < 0) return;
   while (got < message.size()) {
     loop.call_soon([&loop] { loop.stop(); });
     loop.run_forever();

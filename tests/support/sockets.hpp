@@ -2,6 +2,7 @@
 // (only their close() goes through Calls); and what tests of both have in common.
 #pragma once
 
+#include "support/native.hpp"
 #include "support/world.hpp"
 
 #include "platform/posix/sockaddr.hpp"
@@ -35,7 +36,7 @@ inline bool is_nonblocking(ferry::NativeHandle fd) {
 
 inline ferry::Socket new_socket(ferry::Family family, int type = SOCK_STREAM) {
   return ferry::Socket{
-      ::socket(ferry::internal::system_family(family), type | SOCK_CLOEXEC, 0)};
+      not_inherited(::socket(ferry::internal::system_family(family), type, 0))};
 }
 
 // Bound, not listening: nobody else gets the port, and connects are refused.
@@ -52,7 +53,7 @@ inline ferry::Socket listening_socket(const ferry::Address& address = {"127.0.0.
   return socket;
 }
 inline ferry::Socket accept_one(const ferry::Socket& listener) {
-  return ferry::Socket{::accept4(fd_of(listener), nullptr, nullptr, SOCK_CLOEXEC)};
+  return ferry::Socket{not_inherited(::accept(fd_of(listener), nullptr, nullptr))};
 }
 
 // 0, or the errno of connect().

@@ -1,5 +1,7 @@
 #include "support/world.hpp"
 
+#include "support/native.hpp"
+
 #include "platform/posix/features.hpp"
 
 #include <fcntl.h>
@@ -48,7 +50,7 @@ ferry::Backend backend() { return ferry::Backend::named(backend_name()); }
 
 std::size_t open_descriptors() {
   std::size_t count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator{"/proc/self/fd"}) {
+  for (const auto& entry : std::filesystem::directory_iterator{"/dev/fd"}) {
     static_cast<void>(entry);
     ++count;
   }
@@ -111,7 +113,7 @@ Peer::Peer(ferry::Socket socket) : socket_{std::move(socket)} {
 
 std::size_t Peer::send(ferry::BytesView data) {
   const ssize_t count =
-      ::send(static_cast<int>(socket_.fileno()), data.data(), data.size(), MSG_NOSIGNAL);
+      ::send(static_cast<int>(socket_.fileno()), data.data(), data.size(), no_signal);
   if (count >= 0) return static_cast<std::size_t>(count);
   if (errno != EAGAIN) error_ = errno;
   return 0;
@@ -160,14 +162,14 @@ Pair connected_pair(Carrier carrier) {
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   socklen_t length = sizeof address;
   auto* const name = reinterpret_cast<sockaddr*>(&address);
-  const ferry::Socket listener{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  const ferry::Socket listener{not_inherited(::socket(AF_INET, SOCK_STREAM, 0))};
   const int fd = static_cast<int>(listener.fileno());
   REQUIRE(::bind(fd, name, length) == 0);
   REQUIRE(::listen(fd, 1) == 0);
   REQUIRE(::getsockname(fd, name, &length) == 0);
-  ferry::Socket client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+  ferry::Socket client{not_inherited(::socket(AF_INET, SOCK_STREAM, 0))};
   REQUIRE(::connect(static_cast<int>(client.fileno()), name, length) == 0);
-  pair.ours = ferry::Socket{::accept4(fd, nullptr, nullptr, SOCK_CLOEXEC)};
+  pair.ours = ferry::Socket{not_inherited(::accept(fd, nullptr, nullptr))};
   REQUIRE(pair.ours);
   pair.peer = Peer{std::move(client)};
   return pair;

@@ -131,9 +131,9 @@ TEST_CASE("a socket of the wrong kind is an error before anything happens", "[T-
   }
   SECTION("no socket at all") {
     int pipe[2];
-    REQUIRE(::pipe2(pipe, O_CLOEXEC) == 0);
+    REQUIRE(::pipe(pipe) == 0);
     ::close(pipe[1]);
-    socket = ferry::Socket{pipe[0]};
+    socket = ferry::Socket{not_inherited(pipe[0])};
     why = " is not a stream socket";
   }
   SECTION("a listening one") {

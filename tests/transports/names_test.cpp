@@ -265,11 +265,11 @@ TEST_CASE("helper: ends with a look-up that hangs for ever", "[.][T-135]") {
 }
 
 TEST_CASE("a process can exit while a look-up hangs", "[T-135]") {
-  char program[] = "/proc/self/exe";
+  std::string program = program_path();
   char name[] = "helper: ends with a look-up that hangs for ever";
-  char* arguments[] = {program, name, nullptr};
+  char* arguments[] = {program.data(), name, nullptr};
   pid_t child = 0;
-  REQUIRE(::posix_spawn(&child, program, nullptr, nullptr, arguments, environ) == 0);
+  REQUIRE(::posix_spawn(&child, program.c_str(), nullptr, nullptr, arguments, environ) == 0);
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status));

@@ -43,13 +43,8 @@ bool one_port(const ferry::Server& server) {
 int option(const ferry::Transport& transport, int level, int name) {
   return transport.get_extra_info(ferry::socket).getsockopt(level, name);
 }
-// The backlog that the system keeps for a listening TCP socket (Linux).
-std::size_t backlog_of(const ferry::Server& server) {
-  tcp_info info{};
-  socklen_t size = sizeof info;
-  const int fd = static_cast<int>(server.sockets().at(0).fileno());
-  REQUIRE(::getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0);
-  return info.tcpi_sacked;
+std::optional<int> backlog_of(const ferry::Server& server) {
+  return test::backlog_of(static_cast<int>(server.sockets().at(0).fileno()));
 }
 
 class Echo : public ferry::Protocol {
@@ -202,6 +197,7 @@ TEST_CASE("a backlog of 0, of 1 and a huge one accept connections", "[T-103]") {
 TEST_CASE("the backlog is 100, or what is asked for", "[A-019]") {
   World world;
   auto server = serve(world, "127.0.0.1");
+  if (!backlog_of(*server)) return skip("this system does not tell a listener's backlog");
   CHECK(backlog_of(*server) == 100);
   server->close();
   ferry::ServerOptions options;

@@ -50,7 +50,8 @@ class PollSelector final : public Selector {
   }
 
   Error poll(std::optional<std::chrono::nanoseconds> timeout, std::vector<Event>& out) override {
-    int count = calls::poll(set_.data(), set_.size(), to_milliseconds(timeout));
+    const auto size = static_cast<nfds_t>(set_.size());
+    int count = calls::poll(set_.data(), size, to_milliseconds(timeout));
     if (count < 0) return errno == EINTR ? Error{} : last_error("poll");
     if (set_[0].revents != 0) {
       waker_.drain();
