@@ -1,6 +1,6 @@
 #include "transports/names.hpp"
 
-#include "values/ip_text.hpp"
+#include "values/system_text.hpp"
 
 #include <stdexcept>
 

@@ -1,7 +1,7 @@
 #include <ferry/address.hpp>
 #include <ferry/error.hpp>
 
-#include "values/ip_text.hpp"
+#include "values/system_text.hpp"
 
 #include <algorithm>
 #include <charconv>

@@ -1,5 +1,7 @@
 #include <ferry/error.hpp>
 
+#include "values/system_text.hpp"
+
 #include <cctype>
 
 namespace ferry {
@@ -69,9 +71,8 @@ struct Error::Detail {
 };
 
 Error::Error(std::error_code code, std::string_view context)
-    : Error{worded(code, context.empty() ? lowered(code.message())
-                                         : std::string{context} + ": " + lowered(code.message()))} {
-}
+    : Error{worded(code, (context.empty() ? std::string{} : std::string{context} + ": ") +
+                             lowered(internal::message_of(code)))} {}
 
 Error::Error(std::exception_ptr exception) {
   if (exception == nullptr) return;

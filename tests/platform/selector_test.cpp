@@ -3,12 +3,6 @@
 #include "support/selectors.hpp"
 #include "support/world.hpp"
 
-#include "platform/posix/calls.hpp"
-
-#include <fcntl.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <cerrno>
 #include <set>
 #include <thread>
@@ -32,7 +26,7 @@ std::vector<Event> poll(Selector& selector, std::chrono::nanoseconds timeout = 0
 // What somebody with this interest hears of a hang-up or an error at least. kqueue reports each
 // direction by itself.
 bool tells_the_end(std::uint32_t ready, std::uint32_t interest) {
-  if (backend_name() != "kqueue") return ready == everything;
+  if (backend_name() != "kqueue") return (ready & everything) == everything;
   return (ready & ready_hint) != 0 && (ready & interest) == interest;
 }
 
@@ -47,8 +41,9 @@ std::uint32_t ready(Selector& selector, Token token) {
 }
 
 void drain(const Socket& socket) {
+  set_nonblocking(socket.fileno());
   char buffer[4096];
-  while (::recv(static_cast<int>(socket.fileno()), buffer, sizeof buffer, MSG_DONTWAIT) > 0) {
+  while (receive_plainly(socket.fileno(), buffer, sizeof buffer) > 0) {
   }
 }
 
@@ -93,7 +88,7 @@ TEST_CASE("a selector reports an edge once, and each new one", "[T-203]") {
   theirs.send("y");
   CHECK((ready(*selector, 7) & ready_read) != 0);
   // The end comes with a hint: a short read does not mean that nothing is left.
-  ::shutdown(static_cast<int>(theirs.fileno()), SHUT_WR);
+  shut_write(theirs.fileno());
   CHECK((ready(*selector, 7) & (ready_read | ready_hint)) == (ready_read | ready_hint));
   CHECK(ready(*selector, 7) == 0);
 }
@@ -101,29 +96,26 @@ TEST_CASE("a selector reports an edge once, and each new one", "[T-203]") {
 TEST_CASE("a hang-up or an error is reported to whoever asks, in the direction that he asks for",
           "[T-203]") {
   const auto selector = make_selector();
-  int ends[2];
-  REQUIRE(calls::pipe(ends) == 0);
-  Socket reading{ends[0]}, writing{ends[1]};
+  auto [reading, writing] = Pipe{};
   const auto interest = GENERATE(want_read, want_write);
   const auto trigger = GENERATE(Trigger::level, Trigger::edge);
+  if (interest == want_write) fill_up(reading);  // where it is a connection
   SECTION("hang-up alone") {
     CHECK_FALSE(selector->add(reading.fileno(), interest, trigger, 7));
     CHECK(ready(*selector, 7) == 0);
-    writing.close();
+    hang_up(writing);
     CHECK(tells_the_end(ready(*selector, 7), interest));
   }
   SECTION("error alone") {
-    const std::string much(1 << 20, 'x');
-    while (::write(ends[1], much.data(), 4096) > 0) {
-    }
+    fill_up(writing);
     CHECK_FALSE(selector->add(writing.fileno(), interest, trigger, 7));
     CHECK(ready(*selector, 7) == 0);
-    reading.close();
+    hang_up(reading);
     CHECK(tells_the_end(ready(*selector, 7), interest));
   }
   SECTION("to nobody, if nobody waits for anything") {
     CHECK_FALSE(selector->add(reading.fileno(), want_none, trigger, 7));
-    writing.close();
+    hang_up(writing);
     CHECK(ready(*selector, 7) == 0);
     CHECK_FALSE(selector->modify(reading.fileno(), interest, trigger, 7));
     CHECK(tells_the_end(ready(*selector, 7), interest));
@@ -135,22 +127,16 @@ TEST_CASE("a hang-up or an error is reported to whoever asks, in the direction t
 TEST_CASE("what cannot be watched is refused, and nothing changes", "[T-204]") {
   const auto selector = make_selector();
   auto [ours, theirs] = ferry::socketpair();
-  char name[] = "/tmp/ferry-selector-XXXXXX";
-  const Socket file{::mkstemp(name)};
-  REQUIRE(file);
-  ::unlink(name);
-  const Socket directory{::open("/", O_RDONLY | O_CLOEXEC)};
-  CHECK(selector->add(file.fileno(), want_read, Trigger::level, 7) ==
-        std::errc::operation_not_permitted);
-  CHECK(selector->add(directory.fileno(), want_read, Trigger::level, 7) ==
-        std::errc::operation_not_permitted);
+  const Unwatchable file, directory{Unwatchable::Kind::directory};
+  CHECK(selector->add(file.fileno(), want_read, Trigger::level, 7) == error_of_file());
+  CHECK(selector->add(directory.fileno(), want_read, Trigger::level, 7) == error_of_file());
   const auto closed = theirs.fileno();
   theirs.close();
-  CHECK(selector->add(closed, want_read, Trigger::level, 7) == std::errc::bad_file_descriptor);
-  CHECK(selector->add(-1, want_read, Trigger::level, 7) == std::errc::bad_file_descriptor);
+  CHECK(selector->add(closed, want_read, Trigger::level, 7) == error_of_closed());
+  CHECK(selector->add(-1, want_read, Trigger::level, 7) == error_of_closed());
   CHECK(poll(*selector).empty());
-  Socket again{::dup(static_cast<int>(ours.fileno()))};  // the number that was refused
-  REQUIRE(again.fileno() == closed);
+  const Socket again = duplicate(ours);  // the number that was refused, where numbers are reused
+  if (again.fileno() != closed) return;
   CHECK_FALSE(selector->add(closed, want_write, Trigger::level, 8));
   CHECK((ready(*selector, 8) & ready_write) != 0);
 }
@@ -158,12 +144,13 @@ TEST_CASE("what cannot be watched is refused, and nothing changes", "[T-204]") {
 TEST_CASE("a number closed and opened again behind its back is watched by the next change",
           "[T-204]") {
   const auto selector = make_selector();
+  if (!can_reuse_numbers()) return skip("this system chooses the numbers of handles");
   auto [ours, theirs] = ferry::socketpair();
   auto [next, their_next] = ferry::socketpair();
-  const int number = static_cast<int>(ours.fileno());
+  const auto number = ours.fileno();
   CHECK_FALSE(selector->add(number, want_read, Trigger::level, 7));
   ours.close();
-  REQUIRE(::dup2(static_cast<int>(next.fileno()), number) == number);
+  reuse_number(number, next);
   ours = Socket{number};
   SECTION("modify") { CHECK_FALSE(selector->modify(number, want_read, Trigger::level, 8)); }
   SECTION("remove and add") {
@@ -189,7 +176,7 @@ TEST_CASE("a number that was registered already is repaired, or refused without 
 
 TEST_CASE("the system's limit is the error of the one that met it", "[T-204]") {
   const auto selector = make_selector();
-  if (backend_name() == "poll") return skip("poll(2) has no watch list");
+  if (backend_name() == "poll" || backend_name() == "iocp") return skip("there is no watch list");
   const Call watch = watching_call(backend_name());
   auto [ours, theirs] = ferry::socketpair();
   CHECK_FALSE(selector->add(ours.fileno(), want_write, Trigger::level, 7));
@@ -279,8 +266,7 @@ TEST_CASE("more ready handles than one poll reports are all reported in turn", "
   constexpr Token count = 1200;
   std::vector<Socket> copies;
   for (Token i = 0; i < count; ++i) {
-    copies.emplace_back(::dup(static_cast<int>(ours.fileno())));
-    REQUIRE(copies.back());
+    copies.push_back(duplicate(ours));
     CHECK_FALSE(selector->add(copies.back().fileno(), want_write, Trigger::level, i + 1));
   }
   std::set<Token> seen;
@@ -315,6 +301,7 @@ TEST_CASE("a selector that cannot be made says so, and leaves nothing open", "[T
   std::vector<Call> needed{Call::pipe};
   if (name == "epoll") needed = {Call::epoll_create, Call::eventfd, Call::epoll_ctl};
   if (name == "kqueue") needed = {Call::kqueue, Call::fcntl};
+  if (name == "iocp") needed = {Call::port_create, Call::afd_open};
   for (const Call call : needed) {
     Calls faults;
     faults.fail(call, EMFILE);

@@ -2,7 +2,6 @@
 #include "support/calls.hpp"
 #include "support/world.hpp"
 
-#include <netdb.h>
 
 #include <atomic>
 #include <chrono>
@@ -30,8 +29,8 @@ class LastWords {
     loop_.call_later(0s, never);
     loop_.call_later(1s, never).cancel();
     loop_.call_soon_threadsafe(never).cancel();
-    loop_.add_signal_handler(SIGUSR1, never);
-    loop_.remove_signal_handler(SIGUSR1);
+    loop_.add_signal_handler(some_signal(), never);
+    loop_.remove_signal_handler(some_signal());
     loop_.add_reader(0, never);
     loop_.remove_reader(0);
     auto future = loop_.create_future<void>();
@@ -256,8 +255,8 @@ TEST_CASE("closing a loop with callbacks, timers, readers, signals and posts dro
   auto posted = loop.call_soon_threadsafe(bearer());
   loop.add_reader(ours.fileno(), bearer());
   loop.add_writer(ours.fileno(), bearer());
-  loop.add_signal_handler(SIGUSR2, bearer());
-  ::raise(SIGUSR2);
+  loop.add_signal_handler(some_signal(), bearer());
+  raise_now(some_signal());
   auto future = loop.create_future<void>();
   future.add_done_callback(bearer());
   future.set_result();

@@ -2,24 +2,11 @@
 #include "support/calls.hpp"
 #include "support/world.hpp"
 
-#include <fcntl.h>
-#include <unistd.h>
-
 #include <cerrno>
 
 using namespace test;
 using ferry::Loop;
 using ferry::Socket;
-
-namespace {
-
-Socket duplicate(const Socket& socket) {
-  Socket copy{::fcntl(static_cast<int>(socket.fileno()), F_DUPFD_CLOEXEC, 0)};
-  REQUIRE(copy);
-  return copy;
-}
-
-}  // namespace
 
 TEST_CASE("a turn in three steps: wait, take in, run", "[A-053][A-037]") {
   World world;
@@ -220,9 +207,7 @@ TEST_CASE("a readiness that proves false calls nobody and loses nothing", "[T-20
   World world;
   const auto carrier = GENERATE(Carrier::tcp, Carrier::unix_pair);
   Stream stream = open_stream(world, carrier);
-  const Socket thief{::fcntl(
-      static_cast<int>(stream.transport->get_extra_info(ferry::socket).fileno()),
-      F_DUPFD_CLOEXEC, 0)};
+  const Socket thief = duplicate(stream.transport->get_extra_info(ferry::socket).fileno());
   stream.peer.send("stolen");
   auto events = world.loop.poll_events(5s);
   CHECK(events.size() == 1);

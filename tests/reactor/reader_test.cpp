@@ -1,12 +1,7 @@
 // add_reader(), add_writer(), and descriptors that change owners.
 #include "support/calls.hpp"
-#include "support/native.hpp"
+#include "support/sockets.hpp"
 #include "support/world.hpp"
-
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -19,54 +14,12 @@ using ferry::Socket;
 
 namespace {
 
-struct Pipe {
-  Pipe() {
-    int ends[2];
-    REQUIRE(::pipe(ends) == 0);
-    for (const int end : ends) REQUIRE(::fcntl(not_inherited(end), F_SETFL, O_NONBLOCK) == 0);
-    read = Socket{ends[0]};
-    write = Socket{ends[1]};
-  }
-  Socket read, write;
-};
-
-int fd_of(const Socket& socket) { return static_cast<int>(socket.fileno()); }
-
-void put(const Socket& into, std::string_view text = "x") {
-  REQUIRE(::write(fd_of(into), text.data(), text.size()) ==
-          static_cast<ssize_t>(text.size()));
-}
-
-std::string get(const Socket& from) {
-  char buffer[4096];
-  const ssize_t count = ::read(fd_of(from), buffer, sizeof buffer);
-  return {buffer, count > 0 ? static_cast<std::size_t>(count) : 0};
-}
-
-void fill(const Socket& into) {
-  const std::array<char, 4096> bytes{};
-  while (::write(fd_of(into), bytes.data(), bytes.size()) > 0) {
-  }
-  while (::write(fd_of(into), bytes.data(), 1) > 0) {
-  }
-}
-
 // A number for which the next open() or socket() will be used.
 void reopen_as(Socket& socket, const Socket& original) {
-  const int number = fd_of(socket);
+  const NativeHandle number = socket.fileno();
   socket.close();
-  REQUIRE(::dup2(fd_of(original), number) == number);
+  reuse_number(number, original);
   socket = Socket{number};
-}
-
-Peer connect_to(const ferry::Address& address) {
-  sockaddr_in name{};
-  name.sin_family = AF_INET;
-  name.sin_port = htons(address.port());
-  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  Socket socket{not_inherited(::socket(AF_INET, SOCK_STREAM, 0))};
-  REQUIRE(::connect(fd_of(socket), reinterpret_cast<sockaddr*>(&name), sizeof name) == 0);
-  return Peer{std::move(socket)};
 }
 
 // That nothing is reported though the loop looks several times: it would sleep.
@@ -85,8 +38,7 @@ TEST_CASE("a reader is called as long as there is something to read", "[A-033]")
   Pipe pipe;
   std::string got;
   world.loop.add_reader(pipe.read.fileno(), [&] {
-    char one;
-    if (::read(fd_of(pipe.read), &one, 1) == 1) got += one;
+    got += get(pipe.read, 1);
   });
   CHECK(sleeps(world));
   put(pipe.write, "abc");
@@ -102,7 +54,7 @@ TEST_CASE("a writer is called as long as there is room", "[A-033]") {
   World world;
   Pipe pipe;
   int calls = 0;
-  fill(pipe.write);
+  fill_up(pipe.write);
   world.loop.add_writer(pipe.write.fileno(), [&] { ++calls; });
   CHECK(sleeps(world));
   CHECK(calls == 0);
@@ -235,16 +187,15 @@ TEST_CASE("a reader for what cannot be watched is refused, and nothing changes",
     CHECK_THROWS_AS(world.loop.add_writer(ferry::invalid_handle, never), ferry::OsError);
   }
   SECTION("a regular file") {
-    char name[] = "/tmp/ferry-reader-XXXXXX";
-    const Socket file{::mkstemp(name)};
-    REQUIRE(file);
-    ::unlink(name);
+    const Unwatchable file;
     CHECK_THROWS_AS(world.loop.add_reader(file.fileno(), never), ferry::OsError);
     CHECK_THROWS_AS(world.loop.add_writer(file.fileno(), never), ferry::OsError);
     CHECK_FALSE(world.loop.remove_reader(file.fileno()));
   }
   SECTION("a full watch list") {
-    if (world.loop.backend() == "poll") return skip("poll(2) has no watch list");
+    if (backend_name() == "poll" || backend_name() == "iocp") {
+      return skip("there is no watch list");
+    }
     const Call watch = watching_call(world.loop.backend());
     Calls calls;
     calls.fail(watch, ENOSPC);
@@ -387,8 +338,8 @@ TEST_CASE("a transport closed in a turn keeps its late reports from the next one
   first.protocol->on_data = [&] {
     second.transport->abort();
     Socket socket = std::move(fresh.ours);
-    if (fd_of(socket) != number) {
-      REQUIRE(::dup2(fd_of(socket), static_cast<int>(number)) == number);
+    if (socket.fileno() != number) {
+      reuse_number(number, socket);
       socket = Socket{number};
     }
     auto task = world.loop.create_connection([&] { return protocol; }, std::move(socket));
@@ -420,9 +371,7 @@ TEST_CASE("a listener closed while somebody holds a duplicate does not make the 
   World world;
   auto server = world.run(world.loop.create_server(ferry::make<Recorder>, "127.0.0.1", 0));
   const auto address = server->sockets().front().getsockname();
-  const Socket duplicate{
-      ::fcntl(static_cast<int>(server->sockets().front().fileno()), F_DUPFD_CLOEXEC, 0)};
-  REQUIRE(duplicate);
+  const Socket copy = duplicate(server->sockets().front().fileno());
   server->close();
   world.settle();
   auto protocol = std::make_shared<Recorder>();
@@ -439,28 +388,29 @@ TEST_CASE("a hang-up or an error alone is told to who reads and to who writes", 
   Pipe pipe;
   int calls = 0;
   SECTION("the writer of a full pipe whose reader went") {
-    fill(pipe.write);
+    fill_up(pipe.write);
     world.loop.add_writer(pipe.write.fileno(), [&] {
       ++calls;
       world.loop.remove_writer(pipe.write.fileno());
     });
     CHECK(sleeps(world));
-    pipe.read.close();
+    hang_up(pipe.read);
   }
   SECTION("the reader of an empty pipe whose writer went") {
     world.loop.add_reader(pipe.read.fileno(), [&] {
       ++calls;
       world.loop.remove_reader(pipe.read.fileno());
     });
-    pipe.write.close();
+    hang_up(pipe.write);
   }
   SECTION("who waits only to write, where only the reading side can tell") {
+    fill_up(pipe.read);  // where it is a connection
     world.loop.add_writer(pipe.read.fileno(), [&] {
       ++calls;
       world.loop.remove_writer(pipe.read.fileno());
     });
     CHECK(sleeps(world));
-    pipe.write.close();
+    hang_up(pipe.write);
   }
   world.run_until([&] { return calls > 0; });
   CHECK(sleeps(world));
@@ -513,7 +463,7 @@ TEST_CASE("a watch list that is full for one connection hurts that one only", "[
     {
       Calls calls;
       calls.fail(Call::epoll_ctl, ENOSPC);
-      Peer unlucky = connect_to(address);
+      Peer unlucky = dial(address);
       world.run_until([&] { return unlucky.receive().empty() && unlucky.ended(); });
     }
     const auto reports = world.take_reports();
@@ -521,7 +471,7 @@ TEST_CASE("a watch list that is full for one connection hurts that one only", "[
     CHECK(reports[0].exception == std::errc::no_space_on_device);
     REQUIRE(accepted.size() == 1);
     CHECK(accepted[0]->story().empty());  // it was never made
-    Peer lucky = connect_to(address);
+    Peer lucky = dial(address);
     lucky.send("me");
     world.run_until([&] { return accepted.size() == 2 && accepted[1]->received == "me"; });
     server->close();

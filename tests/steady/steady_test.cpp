@@ -1,9 +1,6 @@
 // The steady path: what a message costs when nothing is out of the ordinary.
 #include "support/calls.hpp"
-#include "support/native.hpp"
 #include "support/world.hpp"
-
-#include <sys/socket.h>
 
 #include <atomic>
 
@@ -40,14 +37,14 @@ void open(World& world, Served& served) {
 
 // One message there and back; the peer's own calls are plain ones, which nobody counts.
 void round_trip(ferry::Loop& loop, Served& served, const std::string& message) {
-  const int fd = static_cast<int>(served.peer.socket().fileno());
+  const auto handle = served.peer.socket().fileno();
   char back[256];
   std::size_t got = 0;
-  if (::send(fd, message.data(), message.size(), no_signal) < 0) return;
+  if (send_plainly(handle, message.data(), message.size()) < 0) return;
   while (got < message.size()) {
     loop.call_soon([&loop] { loop.stop(); });
     loop.run_forever();
-    const ssize_t count = ::recv(fd, back, sizeof back, 0);
+    const auto count = receive_plainly(handle, back, sizeof back);
     if (count > 0) got += static_cast<std::size_t>(count);
   }
 }

@@ -8,7 +8,8 @@ Prints one line, "file:line: rule: message", per breach; exits with 1 if there i
 
 layer     who may include whom: include/ferry <- src/values <- src/platform/*.hpp <- src/protocols
           <- src/reactor <- src/transports; the folders of src/platform/<os> use the first three
-          (linux and bsd also posix); examples, bench and tests/embed use include/ferry only
+          (all systems also sockets, linux and bsd also posix; sockets stands over posix or
+          windows); examples, bench and tests/embed use include/ferry only
 foreign   std headers in include/ferry, with fmt in format.hpp; OpenSSL in src/transports/ssl_*
           only; headers of a system in src/platform only
 path      files of src are included by their path from src, public headers as <ferry/...>
@@ -40,7 +41,8 @@ SKIPPED_FOLDER = re.compile(r"\..*|build(?:-.*)?|__pycache__")
 STACK = ("include", "values", "platform", "protocols", "reactor", "transports")
 SRC_ROOMS = STACK[1:]
 OS_ROOMS = {  # folder of src/platform -> the other such folders that it may use
-    "posix": (), "linux": ("posix",), "bsd": ("posix",), "windows": (), "sim": (),
+    "sockets": ("posix", "windows"), "posix": ("sockets",), "linux": ("posix", "sockets"),
+    "bsd": ("posix", "sockets"), "windows": ("sockets",), "sim": (),
 }
 PUBLIC_ONLY = ("examples", "bench", "tests/embed")
 

@@ -1,7 +1,7 @@
 // Faults in system calls, and how many of them there were.
 #pragma once
 
-#include "platform/posix/calls.hpp"
+#include "platform/sockets/calls.hpp"
 
 #include <array>
 #include <atomic>
@@ -20,12 +20,15 @@ using ferry::internal::calls::Call;
 // The calls in which a backend waits, changes what it watches, and is woken.
 inline Call waiting_call(std::string_view backend) {
   if (backend == "kqueue") return Call::kevent_wait;
+  if (backend == "iocp") return Call::port_wait;
   return backend == "epoll" ? Call::epoll_wait : Call::poll;
 }
 inline Call watching_call(std::string_view backend) {
+  if (backend == "iocp") return Call::base_handle;
   return backend == "kqueue" ? Call::kevent_change : Call::epoll_ctl;
 }
 inline Call waking_call(std::string_view backend) {
+  if (backend == "iocp") return Call::port_post;
   return backend == "kqueue" ? Call::kevent_trigger : Call::write;
 }
 
@@ -39,7 +42,7 @@ class Calls final : public ferry::internal::calls::Hook {
 
   // The next `times` calls of this kind (on this handle; -1: any), after `skip` more of them, fail
   // with `error` instead of being made.
-  void fail(Call call, int error, int times = 1, int handle = -1, int skip = 0) {
+  void fail(Call call, int error, int times = 1, ferry::NativeHandle handle = -1, int skip = 0) {
     rules_.push_back({call, error, times, handle, skip});
   }
   // Each call of this kind moves at most `size` bytes.
@@ -59,14 +62,14 @@ class Calls final : public ferry::internal::calls::Hook {
   }
   // Sees each call before it is made, on the thread that makes it; what it returns, if not 0, is
   // the error to fail with.
-  std::function<int(Call call, int handle)> on_call;
+  std::function<int(Call call, ferry::NativeHandle handle)> on_call;
 
  private:
   struct Rule {
     Call call;
     int error;
     int times;
-    int handle;
+    ferry::NativeHandle handle;
     int skip;
   };
   struct Action {
@@ -76,7 +79,7 @@ class Calls final : public ferry::internal::calls::Hook {
   };
   static std::size_t index(Call call) { return static_cast<std::size_t>(call); }
 
-  int before(Call call, int handle, std::size_t& size) override {
+  int before(Call call, ferry::NativeHandle handle, std::size_t& size) override {
     ++counts_[index(call)];
     run_actions(call);
     const std::size_t most = limits_[index(call)];
@@ -97,17 +100,9 @@ class Calls final : public ferry::internal::calls::Hook {
     return 0;
   }
 
-  int look_up(const char* host, const char* service, const addrinfo* hints,
-              addrinfo** out) override {
-    const auto found = host != nullptr ? answers_.find(host) : answers_.end();
-    if (found == answers_.end()) return ::getaddrinfo(host, service, hints, out);
-    *out = nullptr;
-    addrinfo** last = out;
-    for (const std::string& address : found->second) {
-      if (::getaddrinfo(address.c_str(), service, hints, last) != 0) *last = nullptr;
-      while (*last != nullptr) last = &(*last)->ai_next;
-    }
-    return *out != nullptr || found->second.empty() ? 0 : EAI_NONAME;
+  const std::vector<std::string>* answer(const char* host) override {
+    const auto found = answers_.find(host);
+    return found == answers_.end() ? nullptr : &found->second;
   }
 
   void run_actions(Call call) {

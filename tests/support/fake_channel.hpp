@@ -2,8 +2,6 @@
 // count is exact and the same in every run.
 #pragma once
 
-#include "platform/posix/parts.hpp"
-#include "platform/posix/poll_selector.hpp"
 #include "reactor/loop_core.hpp"
 #include "support/world.hpp"
 #include "transports/stream_transport.hpp"
@@ -108,8 +106,7 @@ class FakeChannel final : public ferry::internal::Channel {
 class FakeStream {
  public:
   World world;  // first: the reports go there, and it looks for what was left
-  ferry::internal::LoopCore core{
-      world.loop, ferry::internal::posix_parts("poll", ferry::internal::make_poll_selector())};
+  ferry::internal::LoopCore core{world.loop, plain_parts()};
   std::shared_ptr<Wire> wire = std::make_shared<Wire>();
   std::shared_ptr<Recorder> protocol;
   std::shared_ptr<ferry::internal::StreamTransport> transport;

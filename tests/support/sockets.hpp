@@ -2,16 +2,7 @@
 // (only their close() goes through Calls); and what tests of both have in common.
 #pragma once
 
-#include "support/native.hpp"
 #include "support/world.hpp"
-
-#include "platform/posix/sockaddr.hpp"
-
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -26,40 +17,22 @@ namespace test {
 
 using ferry::internal::SocketAddress;
 
-inline int fd_of(const ferry::Socket& socket) { return static_cast<int>(socket.fileno()); }
-inline bool is_open(ferry::NativeHandle fd) {
-  return ::fcntl(static_cast<int>(fd), F_GETFD) != -1;
-}
-inline bool is_nonblocking(ferry::NativeHandle fd) {
-  return (::fcntl(static_cast<int>(fd), F_GETFL) & O_NONBLOCK) != 0;
-}
-
-inline ferry::Socket new_socket(ferry::Family family, int type = SOCK_STREAM) {
-  return ferry::Socket{
-      not_inherited(::socket(ferry::internal::system_family(family), type, 0))};
-}
-
 // Bound, not listening: nobody else gets the port, and connects are refused.
 inline ferry::Socket bound_socket(const ferry::Address& address) {
   ferry::Socket socket = new_socket(address.family());
-  const SocketAddress name{address};
-  REQUIRE(::bind(fd_of(socket), name.get(), name.length) == 0);
+  REQUIRE(bind_to(socket, address));
   return socket;
 }
 inline ferry::Socket listening_socket(const ferry::Address& address = {"127.0.0.1", 0},
                                       int backlog = 100) {
   ferry::Socket socket = bound_socket(address);
-  REQUIRE(::listen(fd_of(socket), backlog) == 0);
+  REQUIRE(listen_on(socket, backlog));
   return socket;
-}
-inline ferry::Socket accept_one(const ferry::Socket& listener) {
-  return ferry::Socket{not_inherited(::accept(fd_of(listener), nullptr, nullptr))};
 }
 
 // 0, or the errno of connect().
 inline int try_connect(const ferry::Socket& socket, const ferry::Address& address) {
-  const SocketAddress name{address};
-  return ::connect(fd_of(socket), name.get(), name.length) == 0 ? 0 : errno;
+  return try_connect(socket.fileno(), address);
 }
 inline int try_connect(const ferry::Address& address) {
   return try_connect(new_socket(address.family()), address);
@@ -72,7 +45,7 @@ inline Peer dial(const ferry::Address& address) {
 
 // A loopback address that no other process uses: every port of it is free.
 inline std::string own_host(int which = 1) {
-  const int id = ::getpid();
+  const int id = process_id();
   return "127." + std::to_string(100 + which) + "." + std::to_string(id / 256 % 256) + "." +
          std::to_string(id % 256);
 }
@@ -80,8 +53,7 @@ inline std::string own_host(int which = 1) {
 // Whether this machine has `address` (IPv6 may be missing).
 inline bool has_address(const ferry::Address& address) {
   const ferry::Socket socket = new_socket(address.family());
-  const SocketAddress name{address};
-  return socket && ::bind(fd_of(socket), name.get(), name.length) == 0;
+  return socket && bind_to(socket, address);
 }
 
 // A factory that keeps what it made: one Recorder per connection.
@@ -135,18 +107,14 @@ std::string thrown_by(Call&& call) {
 // A directory for Unix sockets, gone at the end.
 class Directory {
  public:
-  Directory() {
-    std::string name = (std::filesystem::temp_directory_path() / "ferry-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
+  Directory() = default;
   Directory(const Directory&) = delete;
   Directory& operator=(const Directory&) = delete;
   ~Directory() { std::filesystem::remove_all(path_); }
   std::string operator/(const std::string& name) const { return path_ + "/" + name; }
 
  private:
-  std::string path_;
+  std::string path_ = make_directory();
 };
 
 }  // namespace test

@@ -4,8 +4,6 @@
 #include "support/calls.hpp"
 #include "support/world.hpp"
 
-#include <sys/socket.h>
-
 namespace test {
 
 // Turns the loop while the peer reads, until `done` holds; what the peer got.

@@ -1,43 +1,12 @@
 #include "support/world.hpp"
 
-#include "support/native.hpp"
-
-#include "platform/posix/features.hpp"
-
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
 #include <array>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <string_view>
 
 namespace test {
-namespace {
-
-// What this system is to do without: what FERRY_TEST_LACKS names, with commas between. An emulated
-// macOS lacks all that the real one does.
-const bool features_read = [] {
-  const char* text = std::getenv("FERRY_TEST_LACKS");
-  const char* const backend = std::getenv("FERRY_TEST_BACKEND");
-  if (text == nullptr && backend != nullptr && std::string_view{backend} == "kqueue-macos") {
-    text = "accept4,pipe2,socket_flags,msg_nosignal";
-  }
-  const std::string lacks = "," + std::string{text != nullptr ? text : ""} + ",";
-  const auto has = [&](const char* name) { return lacks.find(name) == lacks.npos; };
-  auto& features = ferry::internal::features;
-  features.accept4 &= has(",accept4,");
-  features.pipe2 &= has(",pipe2,");
-  features.socket_flags &= has(",socket_flags,");
-  features.msg_nosignal &= has(",msg_nosignal,");
-  return true;
-}();
-
-}  // namespace
 
 std::string backend_name() {
   const char* const variable = std::getenv("FERRY_TEST_BACKEND");
@@ -47,15 +16,6 @@ std::string backend_name() {
 }
 
 ferry::Backend backend() { return ferry::Backend::named(backend_name()); }
-
-std::size_t open_descriptors() {
-  std::size_t count = 0;
-  for (const auto& entry : std::filesystem::directory_iterator{"/dev/fd"}) {
-    static_cast<void>(entry);
-    ++count;
-  }
-  return count - 1;  // the directory's own
-}
 
 World::World() : descriptors_before{open_descriptors()}, loop{backend()} {
   loop.set_exception_handler([this](ferry::Loop&, const ferry::ExceptionContext& context) {
@@ -107,15 +67,13 @@ void World::run_until(const std::function<bool()>& done, const char* what) {
 }
 
 Peer::Peer(ferry::Socket socket) : socket_{std::move(socket)} {
-  const int fd = static_cast<int>(socket_.fileno());
-  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  set_nonblocking(socket_.fileno());
 }
 
 std::size_t Peer::send(ferry::BytesView data) {
-  const ssize_t count =
-      ::send(static_cast<int>(socket_.fileno()), data.data(), data.size(), no_signal);
+  const auto count = send_plainly(socket_.fileno(), data.data(), data.size());
   if (count >= 0) return static_cast<std::size_t>(count);
-  if (errno != EAGAIN) error_ = errno;
+  if (!ferry::internal::calls::would_block(errno)) error_ = errno;
   return 0;
 }
 
@@ -123,24 +81,21 @@ std::string Peer::receive() {
   std::string all;
   std::array<char, 65536> buffer;
   for (;;) {
-    const int fd = static_cast<int>(socket_.fileno());
-    const ssize_t count = ::recv(fd, buffer.data(), buffer.size(), 0);
+    const auto count = receive_plainly(socket_.fileno(), buffer.data(), buffer.size());
     if (count > 0) {
       all.append(buffer.data(), static_cast<std::size_t>(count));
       continue;
     }
     if (count == 0) ended_ = true;
-    if (count < 0 && errno != EAGAIN) error_ = errno;
+    if (count < 0 && !ferry::internal::calls::would_block(errno)) error_ = errno;
     return all;
   }
 }
 
-void Peer::shut_write() { ::shutdown(static_cast<int>(socket_.fileno()), SHUT_WR); }
+void Peer::shut_write() { test::shut_write(socket_.fileno()); }
 
 void Peer::reset() {
-  const linger at_once{1, 0};
-  ::setsockopt(static_cast<int>(socket_.fileno()), SOL_SOCKET, SO_LINGER, &at_once,
-               sizeof at_once);
+  reset_at_close(socket_.fileno());
   socket_.close();
 }
 
@@ -157,19 +112,12 @@ Pair connected_pair(Carrier carrier) {
     pair.peer = Peer{std::move(theirs)};
     return pair;
   }
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t length = sizeof address;
-  auto* const name = reinterpret_cast<sockaddr*>(&address);
-  const ferry::Socket listener{not_inherited(::socket(AF_INET, SOCK_STREAM, 0))};
-  const int fd = static_cast<int>(listener.fileno());
-  REQUIRE(::bind(fd, name, length) == 0);
-  REQUIRE(::listen(fd, 1) == 0);
-  REQUIRE(::getsockname(fd, name, &length) == 0);
-  ferry::Socket client{not_inherited(::socket(AF_INET, SOCK_STREAM, 0))};
-  REQUIRE(::connect(static_cast<int>(client.fileno()), name, length) == 0);
-  pair.ours = ferry::Socket{not_inherited(::accept(fd, nullptr, nullptr))};
+  const ferry::Socket listener = new_socket(ferry::Family::ipv4);
+  REQUIRE(bind_to(listener, {"127.0.0.1", 0}));
+  REQUIRE(listen_on(listener, 1));
+  ferry::Socket client = new_socket(ferry::Family::ipv4);
+  REQUIRE(try_connect(client.fileno(), listener.view().getsockname()) == 0);
+  pair.ours = accept_one(listener);
   REQUIRE(pair.ours);
   pair.peer = Peer{std::move(client)};
   return pair;

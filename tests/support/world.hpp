@@ -3,6 +3,7 @@
 #pragma once
 
 #include "support/catch.hpp"
+#include "support/system.hpp"
 
 #include <ferry/ferry.hpp>
 
@@ -33,9 +34,6 @@ inline constexpr bool sanitized = false;
 #else
 inline constexpr bool sanitized = false;
 #endif
-
-// How many descriptors this process has open.
-std::size_t open_descriptors();
 
 // A report to the loop's exception handler.
 struct Report {

@@ -4,7 +4,6 @@
 #include "support/calls.hpp"
 #include "support/world.hpp"
 
-#include <sys/socket.h>
 
 #include <cstdlib>
 #include <random>
@@ -21,7 +20,7 @@ class Chaos final : public ferry::internal::calls::Hook {
   Chaos& operator=(const Chaos&) = delete;
 
  private:
-  int before(Call call, int, std::size_t& size) override {
+  int before(Call call, ferry::NativeHandle, std::size_t& size) override {
     const bool moves = call == Call::recv || call == Call::send || call == Call::sendmsg;
     if (!moves) return 0;
     const unsigned dice = random_() % 8;

@@ -3,7 +3,6 @@
 #include "support/lender.hpp"
 #include "support/world.hpp"
 
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <array>

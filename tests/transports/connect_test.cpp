@@ -2,7 +2,6 @@
 #include "support/calls.hpp"
 #include "support/sockets.hpp"
 
-#include <ifaddrs.h>
 
 #include <climits>
 #include <thread>
@@ -30,9 +29,9 @@ void turn_until_connect(World& world, const Calls& calls, long count = 1) {
 // never began to connect is writable and hung up.
 struct Stuck {
   Calls calls;
-  int handle = -1;
+  ferry::NativeHandle handle = ferry::invalid_handle;
   Stuck() {
-    calls.on_call = [this](Call call, int fd) {
+    calls.on_call = [this](Call call, ferry::NativeHandle fd) {
       if (call != Call::connect) return 0;
       handle = fd;
       return EINPROGRESS;
@@ -106,9 +105,9 @@ TEST_CASE("an interrupted connect is waited for and never called again", "[T-117
   const ferry::Socket listener = listening_socket();
   const SocketAddress name{listener.view().getsockname()};
   Calls calls;
-  calls.on_call = [&](Call call, int fd) {  // the attempt goes on in spite of the signal
+  calls.on_call = [&](Call call, ferry::NativeHandle handle) {
     if (call != Call::connect) return 0;
-    ::connect(fd, name.get(), name.length);
+    try_connect(handle, name.address());  // it goes on in spite of the signal
     return EINTR;
   };
   auto made = world.run(
@@ -138,7 +137,7 @@ TEST_CASE("a writable event that proves neither success nor failure is waited ou
   CHECK_FALSE(connecting.done());
   CHECK(recorders.size() == 0);
   const SocketAddress name{address};
-  ::connect(stuck.handle, name.get(), name.length);  // now it begins in earnest
+  try_connect(stuck.handle, name.address());  // now it begins in earnest
   world.run_until([&] { return connecting.done(); });
   CHECK(connecting.result().transport->get_extra_info(ferry::peername) == address);
   connecting.result().transport->abort();
@@ -167,7 +166,7 @@ TEST_CASE("a cancelled connect closes, and a stray event does not reach its numb
         world.loop.create_task(world.loop.create_connection(recorders, "127.0.0.1", 9));
     turn_until_connect(world, stuck.calls);
     const SocketAddress name{listener.view().getsockname()};
-    ::connect(stuck.handle, name.get(), name.length);  // at once: nothing is known of it yet
+    try_connect(stuck.handle, name.address());  // at once: nothing is known of it yet
     auto events = world.loop.poll_events(0s);
     REQUIRE(events.size() == 1);  // of the number that is about to change hands
     connecting.cancel();
@@ -396,28 +395,6 @@ TEST_CASE("a local host's name is resolved off the loop's thread", "[T-127][A-03
   CHECK(looked_up_on != std::this_thread::get_id());
   made.transport->abort();
 }
-
-namespace {
-
-// A link-local address of this machine, with its scope; empty if there is none.
-ferry::Address link_local() {
-  ferry::Address found;
-  ifaddrs* list = nullptr;
-  if (::getifaddrs(&list) != 0) return found;
-  for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
-    if (entry->ifa_addr == nullptr || entry->ifa_addr->sa_family != AF_INET6) continue;
-    const auto* name = reinterpret_cast<const sockaddr_in6*>(entry->ifa_addr);
-    if (IN6_IS_ADDR_LINKLOCAL(&name->sin6_addr)) {
-      found = ferry::Address::from_ip(ferry::Family::ipv6,
-                                      {reinterpret_cast<const char*>(&name->sin6_addr), 16}, 0,
-                                      name->sin6_scope_id);
-    }
-  }
-  ::freeifaddrs(list);
-  return found;
-}
-
-}  // namespace
 
 TEST_CASE("the scope of a link-local address survives resolving, connecting and peername",
           "[T-128]") {

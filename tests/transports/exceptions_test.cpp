@@ -4,7 +4,6 @@
 #include "support/sockets.hpp"
 #include "support/world.hpp"
 
-#include <sys/socket.h>
 
 #include <exception>
 #include <functional>

@@ -24,7 +24,7 @@ class Flood final : public ferry::internal::calls::Hook {
 
  private:
   static constexpr std::size_t most = 16 << 20;
-  int before(Call call, int, std::size_t& size) override {
+  int before(Call call, ferry::NativeHandle, std::size_t& size) override {
     if (call != Call::recv) return 0;
     largest_read = std::max(largest_read, size);
     while (sent < most) {

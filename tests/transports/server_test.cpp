@@ -1,6 +1,5 @@
 // create_server(): what is bound, what is accepted, and with which options.
 #include "support/calls.hpp"
-#include "support/features.hpp"
 #include "support/sockets.hpp"
 
 #include <climits>
@@ -42,9 +41,6 @@ bool one_port(const ferry::Server& server) {
 }
 int option(const ferry::Transport& transport, int level, int name) {
   return transport.get_extra_info(ferry::socket).getsockopt(level, name);
-}
-std::optional<int> backlog_of(const ferry::Server& server) {
-  return test::backlog_of(static_cast<int>(server.sockets().at(0).fileno()));
 }
 
 class Echo : public ferry::Protocol {
@@ -197,13 +193,13 @@ TEST_CASE("a backlog of 0, of 1 and a huge one accept connections", "[T-103]") {
 TEST_CASE("the backlog is 100, or what is asked for", "[A-019]") {
   World world;
   auto server = serve(world, "127.0.0.1");
-  if (!backlog_of(*server)) return skip("this system does not tell a listener's backlog");
-  CHECK(backlog_of(*server) == 100);
+  if (!backlog_of(server->sockets().at(0))) return skip("this system does not tell a backlog");
+  CHECK(backlog_of(server->sockets().at(0)) == 100);
   server->close();
   ferry::ServerOptions options;
   options.backlog = 7;
   server = serve(world, "127.0.0.1", 0, options);
-  CHECK(backlog_of(*server) == 7);
+  CHECK(backlog_of(server->sockets().at(0)) == 7);
   server->close();
 }
 
@@ -441,11 +437,10 @@ TEST_CASE("accepted sockets are non-blocking, not inherited, and without delay",
   for (const auto& recorder : *recorders.list) {
     const auto fd = recorder->transport->get_extra_info(ferry::socket).fileno();
     CHECK(is_nonblocking(fd));
-    CHECK((::fcntl(static_cast<int>(fd), F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK_FALSE(is_inherited(fd));
     CHECK(option(*recorder->transport, IPPROTO_TCP, TCP_NODELAY) == 1);
   }
-  const bool from_birth = ferry::internal::features.accept4;
-  CHECK((calls.count(Call::fcntl) == 0) == from_birth);
+  CHECK((calls.count(Call::fcntl) == 0) == accepted_from_birth());
   world.loop.close();
 }
 

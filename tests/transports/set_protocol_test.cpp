@@ -2,7 +2,6 @@
 #include "support/lender.hpp"
 #include "support/world.hpp"
 
-#include <sys/socket.h>
 
 #include <memory>
 #include <stdexcept>

@@ -1,14 +1,10 @@
 // Address: where a socket is, as a value.
 #include "support/catch.hpp"
 
-#include "platform/posix/sockaddr.hpp"
+#include "platform/sockets/socket_address.hpp"
 
 #include <ferry/address.hpp>
 #include <ferry/error.hpp>
-
-#include <net/if.h>
-#include <netinet/in.h>
-#include <sys/un.h>
 
 #include <cstddef>
 #include <stdexcept>
@@ -171,18 +167,18 @@ TEST_CASE("wildcards are known") {
 TEST_CASE("what the system tells of a peer is never taken for more than it is", "[T-114][T-102]") {
   SocketAddress unnamed;
   unnamed.get()->sa_family = AF_UNIX;
-  unnamed.length = sizeof(sa_family_t);
+  unnamed.length = sizeof unnamed.storage.ss_family;
   CHECK_FALSE(unnamed.address());
   SocketAddress nothing;  // as macOS' accept() gives for a peer that is gone
   nothing.length = 0;
   CHECK_FALSE(nothing.address());
   SocketAddress strange;
-  strange.get()->sa_family = AF_NETLINK;
+  strange.get()->sa_family = AF_UNSPEC + 77;
   CHECK_FALSE(strange.address());
   SocketAddress full;  // a path without room for its NUL
   auto& name = reinterpret_cast<sockaddr_un&>(full.storage);
   name.sun_family = AF_UNIX;
-  for (char& byte : name.sun_path) byte = 'x';
+  for (char& letter : name.sun_path) letter = 'x';
   full.length = sizeof name + 1;
   CHECK_FALSE(full.address());
 }

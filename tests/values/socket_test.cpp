@@ -68,11 +68,11 @@ TEST_CASE("a handle that is given away is not closed") {
 TEST_CASE("close is never called again when it is interrupted") {
   Calls calls;
   auto [a, b] = ferry::socketpair();
-  const int handle = fd_of(a);
+  const auto handle = a.fileno();
   calls.fail(Call::close, EINTR);
   a.close();
   CHECK(calls.count(Call::close) == 1);
-  ::close(handle);  // the hook kept it open
+  close_plainly(handle);  // the hook kept it open
 }
 
 TEST_CASE("a pair carries bytes both ways, and an end", "[S-092]") {
@@ -82,7 +82,7 @@ TEST_CASE("a pair carries bytes both ways, and an end", "[S-092]") {
   CHECK(receive(b) == "lo");
   CHECK(b.send("there") == 5);
   CHECK(receive(a) == "there");
-  CHECK_FALSE(a.view().getpeername());  // unnamed, both
+  if (has_unix_pairs()) CHECK_FALSE(a.view().getpeername());  // unnamed, both
   b.close();
   CHECK(receive(a).empty());
 }
@@ -90,7 +90,7 @@ TEST_CASE("a pair carries bytes both ways, and an end", "[S-092]") {
 TEST_CASE("sockets of a pair are not inherited", "[S-092]") {
   const auto [a, b] = ferry::socketpair();
   for (const Socket* socket : {&a, &b}) {
-    CHECK((::fcntl(fd_of(*socket), F_GETFD) & FD_CLOEXEC) != 0);
+    CHECK_FALSE(is_inherited(socket->fileno()));
   }
 }
 
@@ -115,7 +115,7 @@ TEST_CASE("errors of a socket throw, and say what failed") {
 
 TEST_CASE("a socket that does not block says that it would") {
   const auto [a, b] = ferry::socketpair();
-  REQUIRE(::fcntl(fd_of(a), F_SETFL, O_NONBLOCK) == 0);
+  set_nonblocking(a.fileno());
   try {
     receive(a);
     FAIL("it received");

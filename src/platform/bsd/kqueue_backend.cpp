@@ -2,14 +2,14 @@
 #include "platform/backend.hpp"
 
 #include "platform/bsd/kqueue_selector.hpp"
-#include "platform/posix/parts.hpp"
+#include "platform/sockets/parts.hpp"
 
 #include <ferry/loop.hpp>
 
 namespace ferry {
 
 Backend Backend::kqueue() {
-  return Backend{internal::posix_parts("kqueue", internal::make_kqueue_selector())};
+  return Backend{internal::parts_over("kqueue", internal::make_kqueue_selector())};
 }
 
 }  // namespace ferry

@@ -1,7 +1,7 @@
 #include "platform/bsd/kqueue_selector.hpp"
 
 #include "platform/bsd/kqueue_calls.hpp"
-#include "platform/posix/sockaddr.hpp"
+#include "platform/sockets/socket_address.hpp"
 #include "platform/posix/waker.hpp"
 #include "platform/posix/watchable.hpp"
 

@@ -1,8 +1,8 @@
 #include "platform/linux/epoll_selector.hpp"
 
 #include "platform/linux/epoll_calls.hpp"
-#include "platform/posix/sockaddr.hpp"
-#include "platform/posix/timeout.hpp"
+#include "platform/sockets/socket_address.hpp"
+#include "platform/sockets/timeout.hpp"
 #include "platform/posix/waker.hpp"
 
 #include <array>

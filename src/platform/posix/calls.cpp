@@ -1,20 +1,20 @@
 #include "platform/posix/calls.hpp"
 
+#include "platform/sockets/socket_address.hpp"
+#include "values/system_text.hpp"
+
 #ifdef __APPLE__
 #include <libproc.h>
 #endif
 
-namespace ferry::internal::calls {
+namespace ferry::internal {
 
-#ifdef FERRY_TEST_HOOKS
-Hook* hook = nullptr;
-thread_local bool cut = false;
-#endif
+namespace calls {
 
-int set_nonblocking(int fd) {
-  const int flags = fcntl(fd, F_GETFL, 0);
+int set_nonblocking(NativeHandle handle) {
+  const int flags = calls::fcntl(handle, F_GETFL, 0);
   if (flags == -1) return -1;
-  return (flags & O_NONBLOCK) != 0 ? 0 : fcntl(fd, F_SETFL, flags | O_NONBLOCK);
+  return (flags & O_NONBLOCK) != 0 ? 0 : calls::fcntl(handle, F_SETFL, flags | O_NONBLOCK);
 }
 
 int complete_slowly(int fd, Blocking blocking, bool flagged) {
@@ -50,12 +50,18 @@ int complete_pair(int* pair, Blocking blocking, bool flagged) {
 
 }  // namespace
 
-int socket_pair(int* pair) {
+int socket_pair(NativeHandle (&pair)[2]) {
+  int ends[2] = {-1, -1};
   const bool flagged = features.socket_flags;
   const int type = SOCK_STREAM | (flagged ? sock_cloexec : 0);
-  const int made = through(Call::socketpair, -1, 0,
-                           [&](std::size_t) { return ::socketpair(AF_UNIX, type, 0, pair); });
-  return made == 0 ? complete_pair(pair, Blocking::yes, flagged) : made;
+  const int made = through(Call::socketpair, -1, 0, [&](std::size_t) {
+    return ::socketpair(AF_UNIX, type, 0, ends);
+  });
+  if (made != 0) return made;
+  const int answer = complete_pair(ends, Blocking::yes, flagged);
+  pair[0] = ends[0];
+  pair[1] = ends[1];
+  return answer;
 }
 
 int pipe(int* pair) {
@@ -66,16 +72,17 @@ int pipe(int* pair) {
   return made == 0 ? complete_pair(pair, Blocking::no, flagged) : made;
 }
 
-bool listens(int fd) noexcept {
+bool listens(NativeHandle handle) noexcept {
 #ifdef __APPLE__
   // getsockopt() does not know SO_ACCEPTCONN there.
   socket_fdinfo facts{};
-  const int size = ::proc_pidfdinfo(::getpid(), fd, PROC_PIDFDSOCKETINFO, &facts, sizeof facts);
+  const int size = ::proc_pidfdinfo(::getpid(), fd(handle), PROC_PIDFDSOCKETINFO, &facts,
+                                    sizeof facts);
   return size == sizeof facts && (facts.psi.soi_options & SO_ACCEPTCONN) != 0;
 #else
   int answer = 0;
   socklen_t length = sizeof answer;
-  getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &answer, &length);
+  calls::getsockopt(handle, SOL_SOCKET, SO_ACCEPTCONN, &answer, &length);
   return answer != 0;
 #endif
 }
@@ -112,10 +119,10 @@ SigpipeHeld::~SigpipeHeld() {
   errno = error;
 }
 
-ssize_t sendmsg(int fd, iovec* parts, std::size_t count) {
+std::ptrdiff_t sendmsg(NativeHandle handle, Part* parts, std::size_t count) {
   std::size_t total = 0;
   for (std::size_t i = 0; i < count; ++i) total += parts[i].iov_len;
-  return through(Call::sendmsg, fd, total, [&](std::size_t allowed) {
+  return through(Call::sendmsg, handle, total, [&](std::size_t allowed) {
     msghdr message{};
     message.msg_iov = parts;
     message.msg_iovlen = static_cast<decltype(message.msg_iovlen)>(count);
@@ -125,19 +132,27 @@ ssize_t sendmsg(int fd, iovec* parts, std::size_t count) {
         allowed -= parts[i].iov_len;
       }
     }
-    return without_sigpipe([&](int flags) { return ::sendmsg(fd, &message, flags); });
+    return without_sigpipe([&](int flags) { return ::sendmsg(fd(handle), &message, flags); });
   });
 }
 
-int getaddrinfo(const char* host, const char* service, const addrinfo* hints, addrinfo** out) {
-#ifdef FERRY_TEST_HOOKS
-  std::size_t none = 0;
-  if (hook != nullptr) {
-    if (const int code = hook->before(Call::getaddrinfo, -1, none); code != 0) return code;
-    return hook->look_up(host, service, hints, out);
-  }
-#endif
-  return ::getaddrinfo(host, service, hints, out);
+bool has_ended(NativeHandle handle) {
+  pollfd end{fd(handle), POLLIN, 0};
+  return calls::poll(&end, 1, 0) == 1 && (end.revents & POLLIN) != 0;
 }
 
-}  // namespace ferry::internal::calls
+int stat(const char* path, FileFacts& facts) {
+  struct stat found {};
+  const int answer =
+      through(Call::stat, -1, 0, [&](std::size_t) { return ::lstat(path, &found); });
+  facts = {S_ISSOCK(found.st_mode), static_cast<std::uint64_t>(found.st_dev), found.st_ino};
+  return answer;
+}
+
+}  // namespace calls
+
+std::error_code system_error(int number) noexcept { return {number, std::system_category()}; }
+int errno_of(const std::error_code& code) noexcept { return code.value(); }
+std::string message_of(const std::error_code& code) { return code.message(); }
+
+}  // namespace ferry::internal

@@ -1,78 +1,45 @@
 // Every system call of the POSIX platform, in one table.
-//
-// In the library each is the call itself. In the tests' build (FERRY_TEST_HOOKS) a Hook sees every
-// call first: it can count them, make one fail with an errno, or shorten what is moved.
 #pragma once
 
 #include "platform/posix/features.hpp"
+#include "platform/sockets/hook.hpp"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 namespace ferry::internal::calls {
 
-enum class Call : unsigned char {
-  socket, bind, listen, accept, connect, recv, send, sendmsg, shutdown, close, getsockname,
-  getpeername, setsockopt, getsockopt, fcntl, socketpair, epoll_create, epoll_ctl, epoll_wait,
-  eventfd, kqueue, kevent_change, kevent_trigger, kevent_wait, poll, pipe, read, write, unlink,
-  stat, fstat, getaddrinfo, sigaction,
-  count,
-};
+// --- What sockets/ uses: the same on every system ---
 
-#ifdef FERRY_TEST_HOOKS
-class Hook {
- public:
-  virtual ~Hook() = default;
-  // An errno to fail with instead of making the call; 0: make it. May lower `size`, the number of
-  // bytes to move. getaddrinfo: `handle` is -1, and the number is its own EAI_ code.
-  virtual int before(Call call, int handle, std::size_t& size) = 0;
-  // Makes a look-up that before() has let pass.
-  virtual int look_up(const char* host, const char* service, const addrinfo* hints,
-                      addrinfo** out) {
-    return ::getaddrinfo(host, service, hints, out);
-  }
-};
-// Null: none. Set while no other thread makes calls.
-extern Hook* hook;
-// Whether the last call of this thread moved less because the hook said so: then a short count does
-// not mean that the system has no more, or takes no more.
-extern thread_local bool cut;
-inline bool was_cut() noexcept { return cut; }
-
-template <class Real>
-auto through(Call call, int handle, std::size_t size, Real real) -> decltype(real(size)) {
-  if (hook != nullptr) {
-    const std::size_t asked = size;
-    const int error = hook->before(call, handle, size);
-    cut = size < asked;
-    if (error != 0) {
-      errno = error;
-      return -1;
-    }
-  }
-  return real(size);
+using AddrInfo = addrinfo;
+using Part = iovec;  // of what is sent by one call
+inline Part part(const void* data, std::size_t size) noexcept {
+  return {const_cast<void*>(data), size};
 }
-#else
-constexpr bool was_cut() noexcept { return false; }
-template <class Real>
-inline auto through(Call, int, std::size_t size, Real real) -> decltype(real(size)) {
-  return real(size);
-}
-#endif
+// Whether the selector tells of the peer's reset: here recv() and send() do.
+constexpr bool selector_tells_resets = false;
 
-// --- descriptors are born here: never inherited by other programs, no SIGPIPE from sockets ---
+inline int fd(NativeHandle handle) noexcept { return static_cast<int>(handle); }
 
+// Descriptors are born here: never inherited by other programs, no SIGPIPE from sockets.
 enum class Blocking : bool { no, yes };
 // Gives a new descriptor what the system did not at its birth. `flagged`: the flags it has. Passes
 // on what it is given, or -1 and errno: then it is closed.
@@ -80,43 +47,43 @@ int complete_slowly(int fd, Blocking blocking, bool flagged);
 inline int complete(int fd, Blocking blocking, bool flagged) {
   return flagged && features.msg_nosignal ? fd : complete_slowly(fd, blocking, flagged);
 }
-inline int stream_socket(int family) {
+inline NativeHandle stream_socket(int family) {
   const bool flagged = features.socket_flags;
   const int type = SOCK_STREAM | (flagged ? sock_nonblock | sock_cloexec : 0);
-  const int fd = through(Call::socket, -1, 0,
-                         [&](std::size_t) { return ::socket(family, type, 0); });
-  return complete(fd, Blocking::no, flagged);
+  const int made = through(Call::socket, -1, 0,
+                           [&](std::size_t) { return ::socket(family, type, 0); });
+  return complete(made, Blocking::no, flagged);
+}
+inline int bind(NativeHandle handle, const sockaddr* address, socklen_t length) {
+  return through(Call::bind, handle, 0,
+                 [&](std::size_t) { return ::bind(fd(handle), address, length); });
+}
+inline int listen(NativeHandle handle, int backlog) {
+  return through(Call::listen, handle, 0,
+                 [&](std::size_t) { return ::listen(fd(handle), backlog); });
 }
 // Does not block either.
-inline int accept(int listener, sockaddr* address, socklen_t* length) {
-  const int fd = through(Call::accept, listener, 0, [&](std::size_t) {
-    return features.accept4 ? accept4(listener, address, length, sock_nonblock | sock_cloexec)
-                            : ::accept(listener, address, length);
+inline NativeHandle accept(NativeHandle handle, sockaddr* address, socklen_t* length) {
+  const int made = through(Call::accept, handle, 0, [&](std::size_t) {
+    return features.accept4 ? accept4(fd(handle), address, length, sock_nonblock | sock_cloexec)
+                            : ::accept(fd(handle), address, length);
   });
-  return complete(fd, Blocking::no, features.accept4);
+  return complete(made, Blocking::no, features.accept4);
 }
 // Of Unix sockets; they block.
-int socket_pair(int* pair);
-int pipe(int* pair);
-
-inline int bind(int fd, const sockaddr* address, socklen_t length) {
-  return through(Call::bind, fd, 0, [&](std::size_t) { return ::bind(fd, address, length); });
+int socket_pair(NativeHandle (&pair)[2]);
+// EINPROGRESS: under way.
+inline int connect(NativeHandle handle, const sockaddr* address, socklen_t length) {
+  return through(Call::connect, handle, 0,
+                 [&](std::size_t) { return ::connect(fd(handle), address, length); });
 }
-inline int listen(int fd, int backlog) {
-  return through(Call::listen, fd, 0, [&](std::size_t) { return ::listen(fd, backlog); });
+inline std::ptrdiff_t recv(NativeHandle handle, void* into, std::size_t size) {
+  return through(Call::recv, handle, size,
+                 [&](std::size_t n) { return ::recv(fd(handle), into, n, 0); });
 }
-inline int connect(int fd, const sockaddr* address, socklen_t length) {
-  return through(Call::connect, fd, 0,
-                 [&](std::size_t) { return ::connect(fd, address, length); });
-}
-inline ssize_t recv(int fd, void* into, std::size_t size, int flags) {
-  return through(Call::recv, fd, size,
-                 [&](std::size_t n) { return ::recv(fd, into, n, flags); });
-}
-
 // A socket that was not born here. Where no call can say so, this spares it from SIGPIPE.
-inline void no_sigpipe(int fd) {
-  if (!features.msg_nosignal) static_cast<void>(complete_slowly(fd, Blocking::yes, true));
+inline void no_sigpipe(NativeHandle handle) {
+  if (!features.msg_nosignal) static_cast<void>(complete_slowly(fd(handle), Blocking::yes, true));
 }
 // Where neither a call nor a socket can be told: holds SIGPIPE off this thread, and takes back the
 // one that the call made.
@@ -137,58 +104,97 @@ inline ssize_t without_sigpipe(Send send) {
   const SigpipeHeld held;
   return send(0);
 }
-inline ssize_t send(int fd, const void* from, std::size_t size) {
-  return through(Call::send, fd, size, [&](std::size_t n) {
-    return without_sigpipe([&](int flags) { return ::send(fd, from, n, flags); });
+inline std::ptrdiff_t send(NativeHandle handle, const void* from, std::size_t size) {
+  return through(Call::send, handle, size, [&](std::size_t n) {
+    return without_sigpipe([&](int flags) { return ::send(fd(handle), from, n, flags); });
   });
 }
 // `parts` may be changed by the call.
-ssize_t sendmsg(int fd, iovec* parts, std::size_t count);
-inline int shutdown(int fd, int how) {
-  return through(Call::shutdown, fd, 0, [&](std::size_t) { return ::shutdown(fd, how); });
+std::ptrdiff_t sendmsg(NativeHandle handle, Part* parts, std::size_t count);
+// Ends the writing side.
+inline int shut_write(NativeHandle handle) {
+  return through(Call::shutdown, handle, 0,
+                 [&](std::size_t) { return ::shutdown(fd(handle), SHUT_WR); });
 }
-inline int close(int fd) {
-  return through(Call::close, fd, 0, [&](std::size_t) { return ::close(fd); });
+inline int close(NativeHandle handle) {
+  return through(Call::close, handle, 0, [&](std::size_t) { return ::close(fd(handle)); });
 }
-inline int getsockname(int fd, sockaddr* address, socklen_t* length) {
-  return through(Call::getsockname, fd, 0,
-                 [&](std::size_t) { return ::getsockname(fd, address, length); });
+inline int getsockname(NativeHandle handle, sockaddr* address, socklen_t* length) {
+  return through(Call::getsockname, handle, 0,
+                 [&](std::size_t) { return ::getsockname(fd(handle), address, length); });
 }
-inline int getpeername(int fd, sockaddr* address, socklen_t* length) {
-  return through(Call::getpeername, fd, 0,
-                 [&](std::size_t) { return ::getpeername(fd, address, length); });
+inline int getpeername(NativeHandle handle, sockaddr* address, socklen_t* length) {
+  return through(Call::getpeername, handle, 0,
+                 [&](std::size_t) { return ::getpeername(fd(handle), address, length); });
 }
-inline int setsockopt(int fd, int level, int option, const void* value, socklen_t length) {
-  return through(Call::setsockopt, fd, 0, [&](std::size_t) {
-    return ::setsockopt(fd, level, option, value, length);
+inline int setsockopt(NativeHandle handle, int level, int option, const void* value,
+                      socklen_t length) {
+  return through(Call::setsockopt, handle, 0, [&](std::size_t) {
+    return ::setsockopt(fd(handle), level, option, value, length);
   });
 }
-inline int getsockopt(int fd, int level, int option, void* value, socklen_t* length) {
-  return through(Call::getsockopt, fd, 0, [&](std::size_t) {
-    return ::getsockopt(fd, level, option, value, length);
+inline int getsockopt(NativeHandle handle, int level, int option, void* value,
+                      socklen_t* length) {
+  return through(Call::getsockopt, handle, 0, [&](std::size_t) {
+    return ::getsockopt(fd(handle), level, option, value, length);
   });
 }
-inline int fcntl(int fd, int command, int argument) {
-  return through(Call::fcntl, fd, 0,
-                 [&](std::size_t) { return ::fcntl(fd, command, argument); });
+inline int fcntl(NativeHandle handle, int command, int argument) {
+  return through(Call::fcntl, handle, 0,
+                 [&](std::size_t) { return ::fcntl(fd(handle), command, argument); });
 }
 // 0, or -1 and errno.
-int set_nonblocking(int fd);
-bool listens(int fd) noexcept;
+int set_nonblocking(NativeHandle handle);
+bool listens(NativeHandle handle) noexcept;
+// The error that the socket keeps, which this takes; 0: none.
+inline int pending_error(NativeHandle handle) noexcept {
+  int error = 0;
+  socklen_t length = sizeof error;
+  return calls::getsockopt(handle, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
+}
+// Before bind(). `reuse`: in spite of connections that the port had before.
+inline int claim_address(NativeHandle handle, bool reuse) {
+  const int on = 1;
+  return reuse ? calls::setsockopt(handle, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) : 0;
+}
+inline int share_port(NativeHandle handle) {
+  const int on = 1;
+  return calls::setsockopt(handle, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
+}
+// Whether a stream that has no peer (any more) once had one: it has an end to be read.
+bool has_ended(NativeHandle handle);
+
+inline int look_up(const char* host, const char* service, const AddrInfo* hints, AddrInfo** out) {
+  return ::getaddrinfo(host, service, hints, out);
+}
+inline void free_addresses(AddrInfo* list) noexcept { ::freeaddrinfo(list); }
+// In a thread of our own: signals are for the program's.
+inline void block_signals() noexcept {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+struct FileFacts {
+  bool is_socket = false;
+  std::uint64_t device = 0, inode = 0;
+};
+int stat(const char* path, FileFacts& facts);  // not through links
+inline int unlink(const char* path) {
+  return through(Call::unlink, -1, 0, [&](std::size_t) { return ::unlink(path); });
+}
+
+// --- What POSIX selectors and signals use ---
+
 inline int poll(pollfd* set, nfds_t count, int timeout) {
   return through(Call::poll, -1, 0, [&](std::size_t) { return ::poll(set, count, timeout); });
 }
+int pipe(int* pair);
 inline ssize_t read(int fd, void* into, std::size_t size) {
   return through(Call::read, fd, size, [&](std::size_t n) { return ::read(fd, into, n); });
 }
 inline ssize_t write(int fd, const void* from, std::size_t size) {
   return through(Call::write, fd, size, [&](std::size_t n) { return ::write(fd, from, n); });
-}
-inline int unlink(const char* path) {
-  return through(Call::unlink, -1, 0, [&](std::size_t) { return ::unlink(path); });
-}
-inline int stat(const char* path, struct stat* facts) {
-  return through(Call::stat, -1, 0, [&](std::size_t) { return ::lstat(path, facts); });
 }
 inline int fstat(int fd, struct stat* facts) {
   return through(Call::fstat, fd, 0, [&](std::size_t) { return ::fstat(fd, facts); });
@@ -197,7 +203,5 @@ inline int sigaction(int number, const struct sigaction* now, struct sigaction* 
   return through(Call::sigaction, -1, 0,
                  [&](std::size_t) { return ::sigaction(number, now, before); });
 }
-// Answers an EAI_ code, as the call does.
-int getaddrinfo(const char* host, const char* service, const addrinfo* hints, addrinfo** out);
 
 }  // namespace ferry::internal::calls

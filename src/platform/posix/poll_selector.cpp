@@ -1,8 +1,8 @@
 #include "platform/posix/poll_selector.hpp"
 
 #include "platform/posix/calls.hpp"
-#include "platform/posix/sockaddr.hpp"
-#include "platform/posix/timeout.hpp"
+#include "platform/sockets/socket_address.hpp"
+#include "platform/sockets/timeout.hpp"
 #include "platform/posix/waker.hpp"
 #include "platform/posix/watchable.hpp"
 

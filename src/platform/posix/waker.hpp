@@ -2,7 +2,7 @@
 #pragma once
 
 #include "platform/posix/calls.hpp"
-#include "platform/posix/sockaddr.hpp"
+#include "platform/sockets/socket_address.hpp"
 
 #include <ferry/socket.hpp>
 

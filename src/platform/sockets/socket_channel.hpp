@@ -1,4 +1,4 @@
-// A stream socket as a channel, over readiness.
+// A stream socket as a channel, over readiness: the same on every system.
 #pragma once
 
 #include "platform/channel.hpp"
@@ -10,12 +10,12 @@
 
 namespace ferry::internal {
 
-class FdChannel final : public Channel, private IoHandler {
+class SocketChannel final : public Channel, private IoHandler {
  public:
   // `died`: an errno that the socket has told already, and will not tell again; 0: none.
-  FdChannel(IoContext& io, Socket socket, int died) noexcept
-      : io_{io}, fd_{socket.detach()}, died_{static_cast<std::uint16_t>(died)} {}
-  ~FdChannel() { let_go(); }
+  SocketChannel(IoContext& io, Socket socket, int died) noexcept
+      : io_{io}, handle_{socket.detach()}, died_{static_cast<std::uint16_t>(died)} {}
+  ~SocketChannel() { let_go(); }
 
   void set_owner(Owner& owner) override { owner_ = &owner; }
   Error open() override;
@@ -26,7 +26,7 @@ class FdChannel final : public Channel, private IoHandler {
   void shut_write() noexcept override;
   void finish() override { owner_->finished(); }
   void close(bool reset) noexcept override;
-  SocketView socket() const noexcept override { return SocketView{fd_}; }
+  SocketView socket() const noexcept override { return SocketView{handle_}; }
 
  private:
   void handle_ready(std::uint32_t ready) override;
@@ -39,7 +39,7 @@ class FdChannel final : public Channel, private IoHandler {
 
   IoContext& io_;
   Owner* owner_ = nullptr;
-  NativeHandle fd_;
+  NativeHandle handle_;
   Ticket ticket_;
   // What is known of the socket: kept over turns, because a report may be an edge.
   bool readable_ = false;

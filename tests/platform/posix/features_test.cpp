@@ -1,6 +1,6 @@
 // Systems without the newer calls: descriptors are born the same, and nobody dies of SIGPIPE.
 #include "support/calls.hpp"
-#include "support/features.hpp"
+#include "support/posix/features.hpp"
 #include "support/sockets.hpp"
 
 #include "platform/posix/calls.hpp"
@@ -16,9 +16,7 @@ using ferry::Socket;
 
 namespace {
 
-bool is_inherited(const Socket& socket) {
-  return (::fcntl(fd_of(socket), F_GETFD) & FD_CLOEXEC) == 0;
-}
+bool is_inherited(const Socket& socket) { return test::is_inherited(socket.fileno()); }
 
 sigset_t only(int number) {
   sigset_t set;
@@ -73,7 +71,7 @@ TEST_CASE("what is made is not inherited and does not block, whatever the system
 
   const Socket listener = listening_socket();
   const Peer client = dial(listener.view().getsockname());
-  const Socket accepted{calls::accept(fd_of(listener), nullptr, nullptr)};
+  const Socket accepted{calls::accept(listener.fileno(), nullptr, nullptr)};
   CHECK_FALSE(is_inherited(accepted));
   CHECK(is_nonblocking(accepted.fileno()));
 }
@@ -82,13 +80,14 @@ TEST_CASE("what cannot be made fit to keep is closed, and says why", "[T-116]") 
   const Lacking no_flags{&Features::socket_flags}, no_pipe2{&Features::pipe2},
       no_accept4{&Features::accept4};
   const Socket listener = listening_socket();
-  const int fd = fd_of(listener);
-  int pair[2];
-  const auto make = [&](int what) {
+  const auto fd = listener.fileno();
+  ferry::NativeHandle pair[2];
+  int ends[2];
+  const auto make = [&](int what) -> ferry::NativeHandle {
     switch (what) {
       case 0: return calls::stream_socket(AF_INET);
       case 1: return calls::socket_pair(pair);
-      case 2: return calls::pipe(pair);
+      case 2: return calls::pipe(ends);
       default: return calls::accept(fd, nullptr, nullptr);
     }
   };
@@ -113,9 +112,9 @@ TEST_CASE("a send to a peer that has gone is an error and no SIGPIPE", "[T-044]"
   b.close();
   char text[] = "x";
   iovec parts[2] = {{text, 1}, {text, 1}};
-  CHECK(calls::send(fd_of(a), "x", 1) == -1);
+  CHECK(calls::send(a.fileno(), "x", 1) == -1);
   CHECK(errno == EPIPE);
-  CHECK(calls::sendmsg(fd_of(a), parts, 2) == -1);
+  CHECK(calls::sendmsg(a.fileno(), parts, 2) == -1);
   CHECK(errno == EPIPE);
   CHECK_THROWS_AS(a.send("x"), ferry::OsError);
   CHECK_FALSE(is_pending(SIGPIPE));
@@ -129,11 +128,11 @@ TEST_CASE("a SIGPIPE that was waiting before is left to whom it belongs", "[T-04
   REQUIRE(::pthread_sigmask(SIG_BLOCK, &set, nullptr) == 0);
   auto [a, b] = ferry::socketpair();
   b.close();
-  CHECK(calls::send(fd_of(a), "x", 1) == -1);
+  CHECK(calls::send(a.fileno(), "x", 1) == -1);
   CHECK_FALSE(is_pending(SIGPIPE));  // ours was taken back, though it was blocked already
   CHECK(is_blocked(SIGPIPE));
   ::raise(SIGPIPE);
-  CHECK(calls::send(fd_of(a), "x", 1) == -1);
+  CHECK(calls::send(a.fileno(), "x", 1) == -1);
   CHECK(errno == EPIPE);
   CHECK(is_pending(SIGPIPE));
   int taken = 0;

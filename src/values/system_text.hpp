@@ -1,4 +1,4 @@
-// IP addresses as text: what the value types need of the system.
+// What the value types need of the system: IP addresses and errors as text.
 #pragma once
 
 #include <ferry/address.hpp>
@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <system_error>
 
 namespace ferry::internal {
 
@@ -23,5 +24,7 @@ struct IpParts {
 bool parse_ip(std::string_view text, IpParts& parts) noexcept;
 // `bytes` are 4 or 16, in network order.
 std::string ip_to_text(std::string_view bytes);
+// In words: the same on every system where the error is one that all of them have.
+std::string message_of(const std::error_code& code);
 
 }  // namespace ferry::internal

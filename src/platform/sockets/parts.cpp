@@ -1,4 +1,4 @@
-#include "platform/posix/parts.hpp"
+#include "platform/sockets/parts.hpp"
 
 namespace ferry::internal {
 namespace {
@@ -10,15 +10,15 @@ class SteadyClock final : public Clock {
 
 }  // namespace
 
-std::unique_ptr<BackendParts> posix_parts(std::string_view name,
+std::unique_ptr<BackendParts> parts_over(std::string_view name,
                                           std::unique_ptr<Selector> selector) {
   auto parts = std::make_unique<BackendParts>();
   parts->name = name;
   parts->clock = std::make_unique<SteadyClock>();
-  parts->signals = make_posix_signals(*selector);
+  parts->signals = make_signals(*selector);
   parts->selector = std::move(selector);
-  parts->network = make_posix_network();
-  parts->resolver = make_posix_resolver();
+  parts->network = make_network();
+  parts->resolver = make_resolver();
   return parts;
 }
 

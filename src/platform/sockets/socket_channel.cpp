@@ -1,7 +1,7 @@
-#include "platform/posix/fd_channel.hpp"
+#include "platform/sockets/socket_channel.hpp"
 
-#include "platform/posix/calls.hpp"
-#include "platform/posix/sockaddr.hpp"
+#include "platform/sockets/calls.hpp"
+#include "platform/sockets/socket_address.hpp"
 
 #include <array>
 #include <cerrno>
@@ -20,18 +20,18 @@ struct Moved {
   int error = 0;
 };
 
-Moved send_views(int fd, std::span<const BytesView> views) {
+Moved send_views(NativeHandle handle, std::span<const BytesView> views) {
   for (bool once_more = true;;) {
-    ssize_t sent;
+    std::ptrdiff_t sent;
     if (views.size() == 1) {
-      sent = calls::send(fd, views[0].data(), views[0].size());
+      sent = calls::send(handle, views[0].data(), views[0].size());
     } else {
-      std::array<iovec, max_parts> parts;
+      std::array<calls::Part, max_parts> parts;
       const std::size_t count = std::min(views.size(), max_parts);
       for (std::size_t i = 0; i < count; ++i) {
-        parts[i] = {const_cast<std::byte*>(views[i].data()), views[i].size()};
+        parts[i] = calls::part(views[i].data(), views[i].size());
       }
-      sent = calls::sendmsg(fd, parts.data(), count);
+      sent = calls::sendmsg(handle, parts.data(), count);
     }
     if (sent >= 0) return {static_cast<std::size_t>(sent), 0};
     if (errno == EINTR) continue;
@@ -46,17 +46,15 @@ std::size_t total(std::span<const BytesView> views) noexcept {
   return sum;
 }
 
-bool would_block(int error) noexcept { return error == EAGAIN || error == EWOULDBLOCK; }
-
 }  // namespace
 
-Error FdChannel::open() {
+Error SocketChannel::open() {
   // By edges once and for all; by level only what is waited for.
   const std::uint32_t interest = io_.edge_triggered() ? want_read | want_write : want_none;
-  return io_.watch(fd_, interest, Trigger::edge, *this, ticket_);
+  return io_.watch(handle_, interest, Trigger::edge, *this, ticket_);
 }
 
-void FdChannel::update_interest() {
+void SocketChannel::update_interest() {
   if (io_.edge_triggered() || !ticket_) return;
   const bool waits_to_write = writing_ && !resting_;
   const Error error =
@@ -64,8 +62,8 @@ void FdChannel::update_interest() {
   if (error) owner_->failed(error);  // else it would wait for ever
 }
 
-void FdChannel::set_reading(bool on) {
-  if (reading_ == on || fd_ == invalid_handle) return;
+void SocketChannel::set_reading(bool on) {
+  if (reading_ == on || handle_ == invalid_handle) return;
   reading_ = on;
   if (io_.edge_triggered()) {
     if (on && readable_) io_.again(ticket_, ready_read);  // its edge has passed
@@ -74,8 +72,11 @@ void FdChannel::set_reading(bool on) {
   }
 }
 
-void FdChannel::handle_ready(std::uint32_t ready) {
+void SocketChannel::handle_ready(std::uint32_t ready) {
   if ((ready & ready_hint) != 0) hint_ = true;
+  if constexpr (calls::selector_tells_resets) {
+    if ((ready & ready_reset) != 0) died_ = ECONNRESET;
+  }
   if ((ready & ready_read) != 0) readable_ = true;
   if ((ready & ready_write) != 0) {
     writable_ = true;
@@ -85,7 +86,7 @@ void FdChannel::handle_ready(std::uint32_t ready) {
   if (writable_ && writing_) write_some();
 }
 
-void FdChannel::read_some() {
+void SocketChannel::read_some() {
   std::size_t share = read_share;
   while (reading_ && readable_) {
     if (!read_once(share)) return;
@@ -95,13 +96,13 @@ void FdChannel::read_some() {
 }
 
 // False: nothing more in this turn.
-bool FdChannel::read_once(std::size_t& share) {
+bool SocketChannel::read_once(std::size_t& share) {
   std::span<std::byte> into = owner_->read_buffer();
   if (into.size() > share) into = into.first(share);
-  if (into.empty() || fd_ == invalid_handle || !reading_) return false;
-  ssize_t count;
+  if (into.empty() || handle_ == invalid_handle || !reading_) return false;
+  std::ptrdiff_t count;
   do {
-    count = calls::recv(static_cast<int>(fd_), into.data(), into.size(), 0);
+    count = calls::recv(handle_, into.data(), into.size());
   } while (count < 0 && errno == EINTR);
   if (count == 0 && died_ != 0) {  // no end but what is known already
     errno = died_;
@@ -109,13 +110,13 @@ bool FdChannel::read_once(std::size_t& share) {
   }
   if (count < 0) {
     readable_ = false;
-    if (!would_block(errno)) owner_->failed(last_error("receive"));
+    if (!calls::would_block(errno)) owner_->failed(last_error("receive"));
     return false;
   }
   const auto size = static_cast<std::size_t>(count);
   if (size < into.size() && !hint_ && !calls::was_cut()) readable_ = false;
   owner_->bytes_read(size);
-  if (size == 0 || fd_ == invalid_handle) return false;
+  if (size == 0 || handle_ == invalid_handle) return false;
   share -= std::min(share, size);
   // After a short read with a hint the end is likely to come next: in a turn of its own, so that
   // what this data set in motion runs before.
@@ -129,9 +130,9 @@ bool FdChannel::read_once(std::size_t& share) {
   return false;
 }
 
-std::size_t FdChannel::try_write(std::span<const BytesView> views) {
-  if (!can_try() || fd_ == invalid_handle) return 0;
-  const Moved sent = send_views(static_cast<int>(fd_), views);
+std::size_t SocketChannel::try_write(std::span<const BytesView> views) {
+  if (!can_try() || handle_ == invalid_handle) return 0;
+  const Moved sent = send_views(handle_, views);
   if (sent.error != 0) {
     send_failed(sent.error);
     return 0;
@@ -141,14 +142,14 @@ std::size_t FdChannel::try_write(std::span<const BytesView> views) {
   return sent.count;
 }
 
-void FdChannel::start_writing() {
-  if (writing_ || fd_ == invalid_handle) return;
+void SocketChannel::start_writing() {
+  if (writing_ || handle_ == invalid_handle) return;
   writing_ = true;
   if (!io_.edge_triggered()) return update_interest();
   if (writable_) io_.again(ticket_, ready_write);
 }
 
-void FdChannel::write_some() {
+void SocketChannel::write_some() {
   std::size_t share = write_share;
   std::array<BytesView, max_parts> views;
   while (writing_ && writable_) {
@@ -159,7 +160,7 @@ void FdChannel::write_some() {
     }
     const std::span<const BytesView> parts{views.data(), count};
     const std::size_t wanted = total(parts);
-    const Moved sent = send_views(static_cast<int>(fd_), parts);
+    const Moved sent = send_views(handle_, parts);
     if (sent.error != 0) return send_failed(sent.error);
     if (sent.count < wanted && !calls::was_cut()) writable_ = false;
     owner_->bytes_written(sent.count);
@@ -168,9 +169,9 @@ void FdChannel::write_some() {
   }
 }
 
-void FdChannel::send_failed(int error) {
+void SocketChannel::send_failed(int error) {
   writable_ = false;
-  if (would_block(error)) return;
+  if (calls::would_block(error)) return;
   if (error == ENOBUFS) {
     resting_ = true;  // by level the selector would report it as writable all the while
     update_interest();
@@ -179,25 +180,25 @@ void FdChannel::send_failed(int error) {
   owner_->failed(os_error(died_ != 0 ? died_ : error, "send"));
 }
 
-void FdChannel::shut_write() noexcept {
-  if (fd_ != invalid_handle) calls::shutdown(static_cast<int>(fd_), SHUT_WR);
+void SocketChannel::shut_write() noexcept {
+  if (handle_ != invalid_handle) calls::shut_write(handle_);
 }
 
-void FdChannel::close(bool reset) noexcept {
-  if (fd_ == invalid_handle) return;
+void SocketChannel::close(bool reset) noexcept {
+  if (handle_ == invalid_handle) return;
   if (reset) {
     const linger at_once{1, 0};
-    calls::setsockopt(static_cast<int>(fd_), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    calls::setsockopt(handle_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   }
   let_go();
   owner_->closed();
 }
 
-void FdChannel::let_go() noexcept {
+void SocketChannel::let_go() noexcept {
   reading_ = writing_ = false;
-  if (fd_ == invalid_handle) return;
+  if (handle_ == invalid_handle) return;
   io_.unwatch(ticket_, true);
-  calls::close(static_cast<int>(std::exchange(fd_, invalid_handle)));
+  calls::close(std::exchange(handle_, invalid_handle));
 }
 
 }  // namespace ferry::internal

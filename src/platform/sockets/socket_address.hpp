@@ -1,12 +1,13 @@
-// ferry::Address to and from the system's sockaddr; errno to Error.
+// ferry::Address to and from the system's sockaddr; errno to Error and back.
 #pragma once
 
 #include <ferry/address.hpp>
 #include <ferry/error.hpp>
 
-#include <sys/socket.h>
+#include "platform/sockets/calls.hpp"
 
 #include <string_view>
+#include <system_error>
 
 namespace ferry::internal {
 
@@ -25,6 +26,9 @@ struct SocketAddress {
 // The calling thread's errno, worded: "bind to 127.0.0.1:80: permission denied".
 Error last_error(std::string_view context);
 Error os_error(int number, std::string_view context);
+// An errno as the system's own code, and the errno of such a code.
+std::error_code system_error(int number) noexcept;
+int errno_of(const std::error_code& code) noexcept;
 int system_family(Family family) noexcept;
 
 }  // namespace ferry::internal

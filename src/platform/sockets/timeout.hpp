@@ -1,4 +1,4 @@
-// Time-outs as poll(2) and epoll_wait(2) take them.
+// Time-outs in milliseconds, as most systems take them.
 #pragma once
 
 #include <chrono>

@@ -1,17 +1,15 @@
 #include <ferry/error.hpp>
 #include <ferry/socket.hpp>
 
-#include "platform/posix/calls.hpp"
-#include "platform/posix/sockaddr.hpp"
+#include "platform/sockets/calls.hpp"
+#include "platform/sockets/socket_address.hpp"
 
 #include <string>
 
 namespace ferry {
 namespace {
 
-int fd_of(NativeHandle handle) noexcept { return static_cast<int>(handle); }
-
-std::size_t moved(ssize_t count, const char* what, NativeHandle handle) {
+std::size_t moved(std::ptrdiff_t count, const char* what, NativeHandle handle) {
   if (count < 0) {
     internal::last_error(std::string{what} + " on socket " + std::to_string(handle)).raise();
   }
@@ -22,18 +20,18 @@ std::size_t moved(ssize_t count, const char* what, NativeHandle handle) {
 
 Address SocketView::getsockname() const noexcept {
   internal::SocketAddress name;
-  if (internal::calls::getsockname(fd_of(handle_), name.get(), &name.length) != 0) return {};
+  if (internal::calls::getsockname(handle_, name.get(), &name.length) != 0) return {};
   return name.address();
 }
 
 Address SocketView::getpeername() const noexcept {
   internal::SocketAddress name;
-  if (internal::calls::getpeername(fd_of(handle_), name.get(), &name.length) != 0) return {};
+  if (internal::calls::getpeername(handle_, name.get(), &name.length) != 0) return {};
   return name.address();
 }
 
 void SocketView::setsockopt(int level, int option, int value) const {
-  if (internal::calls::setsockopt(fd_of(handle_), level, option, &value, sizeof value) != 0) {
+  if (internal::calls::setsockopt(handle_, level, option, &value, sizeof value) != 0) {
     internal::last_error("set socket option " + std::to_string(option)).raise();
   }
 }
@@ -41,7 +39,7 @@ void SocketView::setsockopt(int level, int option, int value) const {
 int SocketView::getsockopt(int level, int option) const {
   int value = 0;
   socklen_t length = sizeof value;
-  if (internal::calls::getsockopt(fd_of(handle_), level, option, &value, &length) != 0) {
+  if (internal::calls::getsockopt(handle_, level, option, &value, &length) != 0) {
     internal::last_error("get socket option " + std::to_string(option)).raise();
   }
   return value;
@@ -57,21 +55,20 @@ Socket& Socket::operator=(Socket&& other) noexcept {
 
 void Socket::close() noexcept {
   // Never again on EINTR: the number may be somebody else's by then.
-  if (handle_ != invalid_handle) internal::calls::close(fd_of(detach()));
+  if (handle_ != invalid_handle) internal::calls::close(detach());
 }
 
 std::size_t Socket::send(BytesView data) const {
-  internal::calls::no_sigpipe(fd_of(handle_));
-  return moved(internal::calls::send(fd_of(handle_), data.data(), data.size()), "send", handle_);
+  internal::calls::no_sigpipe(handle_);
+  return moved(internal::calls::send(handle_, data.data(), data.size()), "send", handle_);
 }
 
 std::size_t Socket::recv(std::span<std::byte> into) const {
-  return moved(internal::calls::recv(fd_of(handle_), into.data(), into.size(), 0), "receive",
-               handle_);
+  return moved(internal::calls::recv(handle_, into.data(), into.size()), "receive", handle_);
 }
 
 std::pair<Socket, Socket> socketpair() {
-  int pair[2];
+  NativeHandle pair[2];
   if (internal::calls::socket_pair(pair) != 0) {
     internal::last_error("make a socket pair").raise();
   }

@@ -1,11 +1,6 @@
-#include "platform/posix/sockaddr.hpp"
+#include "platform/sockets/socket_address.hpp"
 
-#include "values/ip_text.hpp"
-
-#include <arpa/inet.h>
-#include <net/if.h>
-#include <netinet/in.h>
-#include <sys/un.h>
+#include "values/system_text.hpp"
 
 #include <cerrno>
 #include <charconv>
@@ -30,8 +25,9 @@ bool parse_scope(std::string_view text, std::uint32_t& scope_id) noexcept {
 }
 
 Address from_unix(const sockaddr_un& from, socklen_t length) noexcept {
-  if (length <= path_offset) return {};  // unnamed
-  std::string_view path{from.sun_path, length - path_offset};
+  const auto size = static_cast<std::size_t>(length);
+  if (size <= path_offset) return {};  // unnamed
+  std::string_view path{from.sun_path, size - path_offset};
   if (path[0] != '\0') path = path.substr(0, path.find('\0'));
   // A peer may have bound a path that fills the field, without room for a NUL: not for us to name.
   const bool fits = path.size() < Address::max_path || path[0] == '\0';
@@ -87,7 +83,7 @@ SocketAddress::SocketAddress(const Address& address) noexcept {
 }
 
 Address SocketAddress::address() const noexcept {
-  if (length < sizeof(sa_family_t)) return {};
+  if (length < static_cast<socklen_t>(sizeof storage.ss_family)) return {};
   if (storage.ss_family == AF_INET) {
     const auto& from = reinterpret_cast<const sockaddr_in&>(storage);
     return Address::from_ip(Family::ipv4, {reinterpret_cast<const char*>(&from.sin_addr), 4},
@@ -105,7 +101,7 @@ Address SocketAddress::address() const noexcept {
 }
 
 Error os_error(int number, std::string_view context) {
-  return Error{std::error_code{number, std::system_category()}, context};
+  return Error{system_error(number), context};
 }
 Error last_error(std::string_view context) { return os_error(errno, context); }
 

@@ -1,7 +1,7 @@
-// getaddrinfo(3) on threads of its own.
-#include "platform/posix/calls.hpp"
-#include "platform/posix/parts.hpp"
-#include "platform/posix/sockaddr.hpp"
+// The system's getaddrinfo() on threads of its own.
+#include "platform/sockets/calls.hpp"
+#include "platform/sockets/parts.hpp"
+#include "platform/sockets/socket_address.hpp"
 
 #include <algorithm>
 #include <condition_variable>
@@ -14,7 +14,11 @@ namespace {
 
 Error resolver_error(int code, int system_error, const Query& query) {
   std::string context = "resolve '" + (query.host.empty() ? query.service : query.host) + "'";
+#ifdef EAI_SYSTEM
   if (code == EAI_SYSTEM) return os_error(system_error, context);
+#else
+  static_cast<void>(system_error);
+#endif
   ResolverErrc meaning = ResolverErrc::other;
   switch (code) {
     case EAI_NONAME: meaning = ResolverErrc::name_not_known; break;
@@ -26,7 +30,7 @@ Error resolver_error(int code, int system_error, const Query& query) {
       context += " with service '" + query.service + "'";
       break;
     case EAI_MEMORY: meaning = ResolverErrc::out_of_memory; break;
-#ifdef EAI_NODATA
+#if defined(EAI_NODATA) && EAI_NODATA != EAI_NONAME
     case EAI_NODATA: meaning = ResolverErrc::no_address; break;
 #endif
     default: break;
@@ -35,11 +39,11 @@ Error resolver_error(int code, int system_error, const Query& query) {
 }
 
 Answer look_up(const Query& query) {
-  addrinfo hints{};
+  calls::AddrInfo hints{};
   hints.ai_family = system_family(query.family);
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = query.passive ? AI_PASSIVE : 0;
-  addrinfo* list = nullptr;
+  calls::AddrInfo* list = nullptr;
   const char* host = query.host.empty() ? nullptr : query.host.c_str();
   const int code = calls::getaddrinfo(host, query.service.c_str(), &hints, &list);
   Answer answer;
@@ -47,7 +51,7 @@ Answer look_up(const Query& query) {
     answer.error = resolver_error(code, errno, query);
     return answer;
   }
-  for (const addrinfo* entry = list; entry != nullptr; entry = entry->ai_next) {
+  for (const calls::AddrInfo* entry = list; entry != nullptr; entry = entry->ai_next) {
     SocketAddress name;
     name.length = static_cast<socklen_t>(entry->ai_addrlen);
     std::copy_n(reinterpret_cast<const char*>(entry->ai_addr), entry->ai_addrlen,
@@ -58,7 +62,7 @@ Answer look_up(const Query& query) {
       known.push_back(address);
     }
   }
-  ::freeaddrinfo(list);
+  calls::free_addresses(list);
   if (answer.addresses.empty()) {
     answer.error = Error{ResolverErrc::no_address, "resolve '" + query.host + "'"};
   }
@@ -92,9 +96,7 @@ class Pool {
   };
 
   void work() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);  // signals are for the program's own threads
+    calls::block_signals();
     std::unique_lock lock{mutex_};
     for (;;) {
       ++idle_;
@@ -115,7 +117,7 @@ class Pool {
   std::size_t idle_ = 0, threads_ = 0;
 };
 
-class PosixResolver final : public Resolver {
+class SystemResolver final : public Resolver {
  public:
   void resolve(Query query, Function<void(Answer)> done) override {
     Pool::instance().add(std::move(query), std::move(done));
@@ -124,6 +126,6 @@ class PosixResolver final : public Resolver {
 
 }  // namespace
 
-std::unique_ptr<Resolver> make_posix_resolver() { return std::make_unique<PosixResolver>(); }
+std::unique_ptr<Resolver> make_resolver() { return std::make_unique<SystemResolver>(); }
 
 }  // namespace ferry::internal

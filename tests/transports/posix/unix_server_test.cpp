@@ -123,7 +123,7 @@ TEST_CASE("what is not a stale socket is an address in use and stays as it is", 
   SECTION("a datagram socket") {
     other = new_socket(ferry::Family::unix_socket, SOCK_DGRAM);
     const SocketAddress name{Address::unix_path(path)};
-    REQUIRE(::bind(fd_of(other), name.get(), name.length) == 0);
+    REQUIRE(::bind(static_cast<int>(other.fileno()), name.get(), name.length) == 0);
   }
   SECTION("a regular file") { std::ofstream{path} << "precious"; }
   SECTION("a directory") { fs::create_directory(path); }
@@ -273,7 +273,8 @@ TEST_CASE("a peer whose path fills the field without a NUL does no harm", "[T-11
   const std::string start = directory / "x";
   std::memcpy(name.sun_path, start.data(), start.size());
   ferry::Socket client = new_socket(ferry::Family::unix_socket);
-  REQUIRE(::bind(fd_of(client), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0);
+  REQUIRE(::bind(static_cast<int>(client.fileno()), reinterpret_cast<const sockaddr*>(&name),
+                 sizeof name) == 0);
   REQUIRE(try_connect(client, Address::unix_path(directory / "server")) == 0);
   world.run_until([&] { return recorders.made() == 1; });
   CHECK(recorders.at(0).story() == "made");

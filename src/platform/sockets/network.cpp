@@ -1,13 +1,10 @@
-// Sockets made, bound, connected and accepted, by POSIX calls.
+// Sockets made, bound, connected and accepted: the same on every system.
 #include "platform/network.hpp"
 
-#include "platform/posix/calls.hpp"
-#include "platform/posix/fd_channel.hpp"
-#include "platform/posix/parts.hpp"
-#include "platform/posix/sockaddr.hpp"
-
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include "platform/sockets/calls.hpp"
+#include "platform/sockets/parts.hpp"
+#include "platform/sockets/socket_address.hpp"
+#include "platform/sockets/socket_channel.hpp"
 
 #include <algorithm>
 #include <string>
@@ -15,11 +12,9 @@
 namespace ferry::internal {
 namespace {
 
-int fd_of(const Socket& socket) noexcept { return static_cast<int>(socket.fileno()); }
-
 bool set_flag(const Socket& socket, int level, int option) noexcept {
   const int on = 1;
-  return calls::setsockopt(fd_of(socket), level, option, &on, sizeof on) == 0;
+  return calls::setsockopt(socket.fileno(), level, option, &on, sizeof on) == 0;
 }
 
 Error open_stream(const Address& address, std::string_view doing, Socket& out) {
@@ -29,25 +24,21 @@ Error open_stream(const Address& address, std::string_view doing, Socket& out) {
 
 bool is_ip(Family family) noexcept { return family == Family::ipv4 || family == Family::ipv6; }
 
-class PosixConnecting final : public Connecting, private IoHandler {
+class SocketConnecting final : public Connecting, private IoHandler {
  public:
-  PosixConnecting(IoContext& io, Socket socket, const Address& remote)
+  SocketConnecting(IoContext& io, Socket socket, const Address& remote)
       : io_{io}, socket_{std::move(socket)}, remote_{remote} {}
-  ~PosixConnecting() override { io_.unwatch(ticket_, true); }
+  ~SocketConnecting() override { io_.unwatch(ticket_, true); }
 
   Error start() { return io_.watch(socket_.fileno(), want_write, Trigger::level, *this, ticket_); }
   void on_done(Done done) override { done_ = std::move(done); }
 
  private:
   void handle_ready(std::uint32_t) override {
-    int error = 0;
-    socklen_t length = sizeof error;
-    if (calls::getsockopt(fd_of(socket_), SOL_SOCKET, SO_ERROR, &error, &length) != 0) {
-      error = errno;
-    }
+    int error = calls::pending_error(socket_.fileno());
     if (error == 0) {
       SocketAddress peer;
-      if (calls::getpeername(fd_of(socket_), peer.get(), &peer.length) != 0) {
+      if (calls::getpeername(socket_.fileno(), peer.get(), &peer.length) != 0) {
         if (errno == ENOTCONN) return;  // not yet: a report that meant something else (T-118)
         error = errno;
       }
@@ -79,12 +70,12 @@ bool only_this_connection(int error) noexcept {
   }
 }
 
-class PosixAcceptor final : public Acceptor, private IoHandler {
+class SocketAcceptor final : public Acceptor, private IoHandler {
  public:
-  PosixAcceptor(IoContext& io, Socket socket, Owner& owner)
+  SocketAcceptor(IoContext& io, Socket socket, Owner& owner)
       : io_{io}, socket_{std::move(socket)}, owner_{owner},
-        listened_before_{calls::listens(fd_of(socket_))} {}
-  ~PosixAcceptor() override { close(); }
+        listened_before_{calls::listens(socket_.fileno())} {}
+  ~SocketAcceptor() override { close(); }
 
   Error start(int backlog) override {
     share_ = std::clamp(backlog, 1, 1000);
@@ -92,7 +83,7 @@ class PosixAcceptor final : public Acceptor, private IoHandler {
     // Before listen(), so that every connection inherits it; no matter if not TCP. A
     // listener that was passed in may have connections that do not (T-116).
     set_flag(socket_, IPPROTO_TCP, TCP_NODELAY);
-    if (calls::listen(fd_of(socket_), std::max(backlog, 0)) != 0) {
+    if (calls::listen(socket_.fileno(), std::max(backlog, 0)) != 0) {
       return last_error("listen on " + name);
     }
     return io_.watch(socket_.fileno(), want_read, Trigger::level, *this, ticket_);
@@ -113,14 +104,14 @@ class PosixAcceptor final : public Acceptor, private IoHandler {
   void handle_ready(std::uint32_t) override {
     for (int i = 0; i < share_ && socket_; ++i) {
       SocketAddress peer;
-      Socket connection{calls::accept(fd_of(socket_), peer.get(), &peer.length)};
+      Socket connection{calls::accept(socket_.fileno(), peer.get(), &peer.length)};
       if (connection) {
         if (listened_before_) set_flag(connection, IPPROTO_TCP, TCP_NODELAY);
         owner_.accepted(std::move(connection), peer.address());
         continue;
       }
       const int error = errno;
-      if (error == EAGAIN || error == EWOULDBLOCK) return;
+      if (calls::would_block(error)) return;
       if (only_this_connection(error)) continue;
       const bool resources =
           error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
@@ -136,7 +127,7 @@ class PosixAcceptor final : public Acceptor, private IoHandler {
   int share_ = 1;
 };
 
-class PosixNetwork final : public Network {
+class SocketNetwork final : public Network {
  public:
   Started connect(IoContext& io, const Address& remote, const Address& local) override {
     Started started;
@@ -144,19 +135,19 @@ class PosixNetwork final : public Network {
     if (started.error) return started;
     if (local) {
       const SocketAddress name{local};
-      if (is_ip(local.family())) set_flag(started.socket, SOL_SOCKET, SO_REUSEADDR);
-      if (calls::bind(fd_of(started.socket), name.get(), name.length) != 0) {
+      if (is_ip(local.family())) calls::claim_address(started.socket.fileno(), true);
+      if (calls::bind(started.socket.fileno(), name.get(), name.length) != 0) {
         return {last_error("bind to " + local.to_string() + " to connect to " +
                            remote.to_string()), {}, {}};
       }
     }
     const SocketAddress name{remote};
-    if (calls::connect(fd_of(started.socket), name.get(), name.length) == 0) return started;
+    if (calls::connect(started.socket.fileno(), name.get(), name.length) == 0) return started;
     // Interrupted means under way as well: calling again would be wrong (T-117).
     if (errno != EINPROGRESS && errno != EINTR) {
       return {last_error("connect to " + remote.to_string()), {}, {}};
     }
-    auto pending = std::make_unique<PosixConnecting>(io, std::move(started.socket), remote);
+    auto pending = std::make_unique<SocketConnecting>(io, std::move(started.socket), remote);
     started.error = pending->start();
     if (!started.error) started.pending = std::move(pending);
     return started;
@@ -166,45 +157,44 @@ class PosixNetwork final : public Network {
     const std::string doing = "bind to " + spec.address.to_string();
     if (Error error = open_stream(spec.address, "bind to", out)) return error;
     if (is_ip(spec.address.family())) {
-      if (spec.reuse_address && !set_flag(out, SOL_SOCKET, SO_REUSEADDR)) return last_error(doing);
-      if (spec.reuse_port && !set_flag(out, SOL_SOCKET, SO_REUSEPORT)) return last_error(doing);
+      if (calls::claim_address(out.fileno(), spec.reuse_address) != 0) return last_error(doing);
+      if (spec.reuse_port && calls::share_port(out.fileno()) != 0) return last_error(doing);
     }
     if (spec.address.family() == Family::ipv6) set_flag(out, IPPROTO_IPV6, IPV6_V6ONLY);  // T-111
     const SocketAddress name{spec.address};
-    return calls::bind(fd_of(out), name.get(), name.length) == 0 ? Error{} : last_error(doing);
+    return calls::bind(out.fileno(), name.get(), name.length) == 0 ? Error{} : last_error(doing);
   }
 
   std::unique_ptr<Acceptor> acceptor(IoContext& io, Socket socket,
                                      Acceptor::Owner& owner) override {
-    calls::set_nonblocking(fd_of(socket));
-    calls::no_sigpipe(fd_of(socket));  // what it accepts inherits that
-    return std::make_unique<PosixAcceptor>(io, std::move(socket), owner);
+    calls::set_nonblocking(socket.fileno());
+    calls::no_sigpipe(socket.fileno());  // what it accepts inherits that
+    return std::make_unique<SocketAcceptor>(io, std::move(socket), owner);
   }
 
   SocketFacts inspect(const Socket& socket) const noexcept override {
     SocketFacts facts;
     int type = 0;
     socklen_t length = sizeof type;
-    if (calls::getsockopt(fd_of(socket), SOL_SOCKET, SO_TYPE, &type, &length) != 0 ||
+    if (calls::getsockopt(socket.fileno(), SOL_SOCKET, SO_TYPE, &type, &length) != 0 ||
         type != SOCK_STREAM) {
       return facts;
     }
     SocketAddress name;
-    if (calls::getsockname(fd_of(socket), name.get(), &name.length) == 0) {
+    if (calls::getsockname(socket.fileno(), name.get(), &name.length) == 0) {
       facts.family = name.address().family();
     }
     SocketAddress peer;
-    if (calls::listens(fd_of(socket))) {
+    if (calls::listens(socket.fileno())) {
       facts.kind = SocketKind::listening;
-    } else if (calls::getpeername(fd_of(socket), peer.get(), &peer.length) == 0) {
+    } else if (calls::getpeername(socket.fileno(), peer.get(), &peer.length) == 0) {
       facts.kind = SocketKind::connected;
     } else {
       // A peer that reset before we looked is a connection all the same (T-023): what has an end to
       // be read was connected.
       const bool unknown = errno != ENOTCONN;
-      pollfd end{fd_of(socket), POLLIN, 0};
-      const bool ended = calls::poll(&end, 1, 0) == 1 && (end.revents & POLLIN) != 0;
-      facts.kind = unknown || ended ? SocketKind::connected : SocketKind::unconnected;
+      const bool was = unknown || calls::has_ended(socket.fileno());
+      facts.kind = was ? SocketKind::connected : SocketKind::unconnected;
     }
     return facts;
   }
@@ -212,11 +202,11 @@ class PosixNetwork final : public Network {
   std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family, bool fresh,
                                    const Error& died) override {
     if (!fresh) {  // those from our own accept() have both already
-      calls::set_nonblocking(fd_of(socket));
-      calls::no_sigpipe(fd_of(socket));
+      calls::set_nonblocking(socket.fileno());
+      calls::no_sigpipe(socket.fileno());
       if (is_ip(family)) set_flag(socket, IPPROTO_TCP, TCP_NODELAY);
     }
-    return std::make_unique<FdChannel>(io, std::move(socket), died.code().value());
+    return std::make_unique<SocketChannel>(io, std::move(socket), died ? errno_of(died.code()) : 0);
   }
 
   void keep_alive(const Socket& socket) noexcept override {
@@ -224,15 +214,15 @@ class PosixNetwork final : public Network {
   }
 
   PathState look_at_path(const Address& address) override {
-    struct stat facts {};
+    calls::FileFacts facts;
     const std::string path{address.path()};
     if (path.empty() || path[0] == '\0') return PathState::free;
-    if (calls::stat(path.c_str(), &facts) != 0) return PathState::free;
-    if (!S_ISSOCK(facts.st_mode)) return PathState::in_use;
+    if (calls::stat(path.c_str(), facts) != 0) return PathState::free;
+    if (!facts.is_socket) return PathState::in_use;
     Socket probe;
     if (open_stream(address, "probe", probe)) return PathState::in_use;
     const SocketAddress name{address};
-    const bool refused = calls::connect(fd_of(probe), name.get(), name.length) != 0 &&
+    const bool refused = calls::connect(probe.fileno(), name.get(), name.length) != 0 &&
                          errno == ECONNREFUSED;
     return refused ? PathState::stale_socket : PathState::in_use;
   }
@@ -242,16 +232,16 @@ class PosixNetwork final : public Network {
   }
 
   std::optional<FileId> file_id(const Address& address) const noexcept override {
-    struct stat facts {};
+    calls::FileFacts facts;
     const std::string path{address.path()};
     if (path.empty() || path[0] == '\0') return std::nullopt;
-    if (calls::stat(path.c_str(), &facts) != 0) return std::nullopt;
-    return FileId{static_cast<std::uint64_t>(facts.st_dev), facts.st_ino};
+    if (calls::stat(path.c_str(), facts) != 0) return std::nullopt;
+    return FileId{facts.device, facts.inode};
   }
 };
 
 }  // namespace
 
-std::unique_ptr<Network> make_posix_network() { return std::make_unique<PosixNetwork>(); }
+std::unique_ptr<Network> make_network() { return std::make_unique<SocketNetwork>(); }
 
 }  // namespace ferry::internal

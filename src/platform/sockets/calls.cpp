@@ -1,0 +1,29 @@
+#include "platform/sockets/calls.hpp"
+
+namespace ferry::internal::calls {
+
+#ifdef FERRY_TEST_HOOKS
+Hook* hook = nullptr;
+thread_local bool cut = false;
+
+int getaddrinfo(const char* host, const char* service, const AddrInfo* hints, AddrInfo** out) {
+  std::size_t none = 0;
+  if (hook == nullptr) return look_up(host, service, hints, out);
+  if (const int code = hook->before(Call::getaddrinfo, -1, none); code != 0) return code;
+  const auto* const known = host != nullptr ? hook->answer(host) : nullptr;
+  if (known == nullptr) return look_up(host, service, hints, out);
+  *out = nullptr;
+  AddrInfo** last = out;
+  for (const std::string& address : *known) {
+    if (look_up(address.c_str(), service, hints, last) != 0) *last = nullptr;
+    while (*last != nullptr) last = &(*last)->ai_next;
+  }
+  return *out != nullptr || known->empty() ? 0 : EAI_NONAME;
+}
+#else
+int getaddrinfo(const char* host, const char* service, const AddrInfo* hints, AddrInfo** out) {
+  return look_up(host, service, hints, out);
+}
+#endif
+
+}  // namespace ferry::internal::calls

@@ -1,0 +1,11 @@
+// Windows' error numbers and errno.
+#pragma once
+
+#include "platform/windows/system.hpp"
+
+namespace ferry::internal {
+
+// Of a Winsock or Win32 error; EIO for one that has none.
+int errno_of(DWORD error) noexcept;
+
+}  // namespace ferry::internal
