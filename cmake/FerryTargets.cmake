@@ -15,9 +15,9 @@ function(ferry_developer_flags target)
   endif()
 endfunction()
 
-# A library of all sources: ferry itself, and its twin for the tests.
+# A library of these sources: ferry itself, and its twin for the tests.
 function(ferry_add_library target kind)
-  add_library(${target} ${kind} ${FERRY_SOURCES})
+  add_library(${target} ${kind} ${ARGN})
   target_include_directories(
     ${target}
     PUBLIC $<BUILD_INTERFACE:${ferry_SOURCE_DIR}/include>

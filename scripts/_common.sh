@@ -40,7 +40,7 @@ has_thing() {
     c++) has g++ || has clang++ || has c++ ;;
     clang) clang_command >/dev/null ;;
     clang-format) has clang-format || has clang-format-16 ;;
-    cmake | ccache | curl | socat | strace) has "$1" ;;
+    cmake | ccache | curl | npm | socat | strace) has "$1" ;;
     ninja) has ninja ;;
     pkg-config) has pkg-config || has pkgconf ;;
     python3) has python3 ;;
@@ -202,7 +202,7 @@ want() {
 # --- building ---
 
 # The preset whose build a test preset uses.
-build_preset_of() { if [ "$1" = poll ]; then echo release; else echo "$1"; fi; }
+build_preset_of() { case $1 in poll | kqueue) echo release ;; *) echo "$1" ;; esac; }
 
 configure() {
   local preset=$1 log=build/$1.configure.log options=()

@@ -40,9 +40,11 @@ class FERRY_API Backend {
  public:
   static Backend native();  // the best one of this system
   static Backend epoll();   // Linux; throws NotSupported elsewhere
+  static Backend kqueue();  // macOS and the BSDs; throws NotSupported elsewhere
   static Backend poll();    // poll(2): the portable reference, on every POSIX system
   static Backend iocp();    // Windows: a completion port; throws NotSupported elsewhere
-  // By name, "native", "epoll", "poll", "iocp"; throws std::invalid_argument for another one.
+  // By name, "native", "epoll", "kqueue", "poll", "iocp"; throws std::invalid_argument for another
+  // one.
   static Backend named(std::string_view name);
 
   Backend(Backend&&) noexcept;

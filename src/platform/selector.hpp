@@ -17,8 +17,9 @@ enum class Trigger : std::uint8_t { edge, level };
 
 // Contract
 // - A report may be an edge, and it may be wrong (spurious): owners find out by a call that says
-//   would-block. Errors and hang-ups are reported to whoever is interested in anything, as readable
-//   and writable, so that the error is fetched (T-203).
+//   would-block. Errors and hang-ups are reported, with a hint, to whoever is interested in
+//   anything, at least in the directions that he is interested in, so that the error is fetched
+//   (T-203).
 // - A registration whose interest is `want_none` is never reported.
 // - remove() comes before the handle is closed; `closing` says that this happens now, which lets a
 //   selector save a system call that the close makes needless.

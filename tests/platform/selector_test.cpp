@@ -207,10 +207,12 @@ TEST_CASE("a poll that is interrupted ends without an event or an error", "[T-20
   const auto selector = make_selector();
   Calls calls;
   const Call wait = waiting_call(backend_name());
-  calls.fail(wait, EINTR);
   std::vector<Event> events;
-  CHECK_FALSE(selector->poll(forever, events));
-  CHECK(events.empty());
+  if (backend_name() != "iocp") {  // where nothing interrupts
+    calls.fail(wait, EINTR);
+    CHECK_FALSE(selector->poll(forever, events));
+    CHECK(events.empty());
+  }
   calls.fail(wait, EINVAL);
   CHECK(selector->poll(0s, events) == std::errc::invalid_argument);
   CHECK(events.empty());
@@ -242,12 +244,18 @@ TEST_CASE("wake() is fit for a signal handler: it leaves errno alone, and takes 
   errno = EDOM;
   CHECK_FALSE(selector->wake());
   CHECK(errno == EDOM);
-  calls.fail(waking, EAGAIN);  // full: it will wake
-  CHECK_FALSE(selector->wake());
-  CHECK(errno == EDOM);
+  if (backend_name() == "iocp") {  // rung is rung, until somebody looks
+    CHECK(poll(*selector, forever).empty());
+    errno = EDOM;
+  } else {
+    calls.fail(waking, EAGAIN);  // full: it will wake
+    CHECK_FALSE(selector->wake());
+    CHECK(errno == EDOM);
+  }
   calls.fail(waking, EBADF);
   CHECK(selector->wake() == std::errc::bad_file_descriptor);
   CHECK(errno == EDOM);
+  CHECK_FALSE(selector->wake());
   poll(*selector, forever);
 }
 

@@ -172,6 +172,7 @@ TEST_CASE("no wake-up is lost between a loop that goes to sleep and threads that
 }
 
 TEST_CASE("a full waker counts as rung, an interrupted one is rung again", "[T-196]") {
+  if (backend_name() == "iocp") return skip("a completion port is neither full nor interrupted");
   World world;
   Calls calls;
   SECTION("full") {

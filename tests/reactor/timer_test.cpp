@@ -7,7 +7,6 @@
 
 #include <cmath>
 #include <csignal>
-#include <fstream>
 #include <limits>
 #include <random>
 #include <type_traits>

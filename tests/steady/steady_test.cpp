@@ -49,11 +49,7 @@ void round_trip(ferry::Loop& loop, Served& served, const std::string& message) {
   }
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr long many = 20000;
-#else
-constexpr long many = 1000000;
-#endif
+constexpr long full = 1000000;
 
 }  // namespace
 
@@ -62,6 +58,7 @@ TEST_CASE("a message costs no allocation, over a million of them", "[S-038][A-05
   Served served;
   open(world, served);
   const std::string message = pattern(64);
+  const long many = is_slow() ? full / 50 : full;
   for (int i = 0; i < 1000; ++i) round_trip(world.loop, served, message);
   const long before = allocations;
   for (long i = 0; i < many; ++i) round_trip(world.loop, served, message);
@@ -78,7 +75,7 @@ TEST_CASE("a message costs a wait, a receive and a send, and no epoll_ctl", "[S-
   const std::string message = pattern(64);
   for (int i = 0; i < 10; ++i) round_trip(world.loop, served, message);
   Calls calls;
-  const long rounds = 1000;
+  const long rounds = is_slow() ? 200 : 1000;
   for (long i = 0; i < rounds; ++i) round_trip(world.loop, served, message);
   // Four writes of 16 bytes each, gathered into one send; a turn that finds nothing is the test's.
   CHECK(calls.count(Call::recv) == rounds);

@@ -25,6 +25,10 @@ bool has_unix_sockets();
 bool can_reuse_numbers();
 // Whether ferry::socketpair() gives Unix sockets, which have no names and keep little.
 bool has_unix_pairs();
+// Whether bind() can be told to share: with connections that are left over, or among servers.
+bool can_share_addresses();
+// Whether is_nonblocking() knows.
+bool can_tell_blocking(ferry::NativeHandle handle);
 // Whether accept() gives all that a socket needs in one call.
 bool accepted_from_birth();
 // What watching a file, and what watching a closed handle fails with.

@@ -156,7 +156,7 @@ class Scenario {
     // forgets what the peer has not read when a socket is closed that has unread input: RFC 1122,
     // 4.2.2.13.)
     const std::string& received = stream_.protocol->received;
-    const bool forgets = tcp_ && received.size() < sent_.size();
+    const bool forgets = (tcp_ || !has_unix_pairs()) && received.size() < sent_.size();
     CHECK(written_.compare(0, got_.size(), got_) == 0);
     if (!aborted_ && !forgets && !stream_.protocol->reason) CHECK(got_.size() == written_.size());
     CHECK(sent_.compare(0, received.size(), received) == 0);
@@ -195,5 +195,6 @@ TEST_CASE("thousands of random lives keep the contract, and lose no byte",
     return run_seeds(static_cast<unsigned>(std::atoi(one)), 1);
   }
   const char* many = std::getenv("FERRY_TEST_SEEDS");
-  run_seeds(1, many != nullptr ? static_cast<unsigned>(std::atoi(many)) : seeds);
+  const unsigned count = is_slow() && !sanitized ? seeds / 20 : seeds;
+  run_seeds(1, many != nullptr ? static_cast<unsigned>(std::atoi(many)) : count);
 }

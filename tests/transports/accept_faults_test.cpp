@@ -41,11 +41,11 @@ TEST_CASE("a server that runs out of resources reports it, rests for a second, a
   }
   const auto reports = world.take_reports();
   for (std::size_t i = 0; i < errors.size(); ++i) {
-    const std::error_code code{errors[i], std::system_category()};
-    INFO(code.message());
+    const auto code = static_cast<std::errc>(errors[i]);
+    INFO(std::make_error_code(code).message());
     int matching = 0;
     for (const Report& report : reports) {
-      if (report.exception.code() != code) continue;
+      if (report.exception != code) continue;
       ++matching;
       CHECK_THAT(report.message, Contains(errors[i] == EINVAL ? "accept failed" : "resources"));
     }
@@ -79,8 +79,10 @@ TEST_CASE("a server closed during its rest stays closed, whoever has its number 
   CHECK_FALSE(is_open(first));
   CHECK_FALSE(is_open(second));
   auto [a, b] = ferry::socketpair();  // the lowest numbers that are free
-  CHECK((a.fileno() == first || b.fileno() == first));
-  CHECK((a.fileno() == second || b.fileno() == second));
+  if (can_reuse_numbers()) {
+    CHECK((a.fileno() == first || b.fileno() == first));
+    CHECK((a.fileno() == second || b.fileno() == second));
+  }
   for (const auto* socket : {&a, &b}) {
     world.loop.add_reader(socket->fileno(), [&] { ++strays; });
   }

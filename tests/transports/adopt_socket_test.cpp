@@ -37,7 +37,7 @@ struct Squatter {
   ferry::Socket mine, peer;
   explicit Squatter(ferry::NativeHandle fd) {
     std::tie(mine, peer) = ferry::socketpair();
-    REQUIRE(mine.fileno() == fd);
+    if (can_reuse_numbers()) REQUIRE(mine.fileno() == fd);
   }
   bool undisturbed() {
     peer.send("x");
@@ -154,7 +154,7 @@ TEST_CASE("a socket of the wrong kind is an error before anything happens", "[T-
   CHECK(socket.fileno() == fd);  // still the caller's, and as it was
   if (fd != ferry::invalid_handle) {
     CHECK(is_open(fd));
-    CHECK_FALSE(is_nonblocking(fd));
+    if (can_tell_blocking(fd)) CHECK_FALSE(is_nonblocking(fd));
   }
   world.settle();
   CHECK(recorders.size() == 0);

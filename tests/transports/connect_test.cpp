@@ -65,6 +65,7 @@ TEST_CASE("create_connection gives the transport and the protocol, made and read
 }
 
 TEST_CASE("a connect that succeeds at once is reported in a later turn", "[T-117]") {
+  if (!has_unix_sockets()) return skip("this system has no Unix sockets");
   World world;
   const Directory directory;
   const ferry::Socket listener =
@@ -94,7 +95,7 @@ TEST_CASE("a connect that fails at once is reported in a later turn, and nothing
   CHECK_FALSE(connecting.done());
   world.run_until([&] { return connecting.done(); });
   const ferry::Error failure{connecting.exception()};
-  CHECK(failure.code() == std::error_code(error, std::system_category()));
+  CHECK(failure == static_cast<std::errc>(error));
   CHECK_THAT(std::string{failure.what()}, Contains("connect to 127.0.0.1:9: "));
   CHECK(calls.count(Call::socket) == calls.count(Call::close));
   CHECK(recorders.size() == 0);
@@ -126,8 +127,8 @@ TEST_CASE("a writable event that proves neither success nor failure is waited ou
   auto connecting = world.loop.create_task(
       world.loop.create_connection(recorders, "127.0.0.1", address.port()));
   turn_until_connect(world, stuck.calls);
-  // No error, but no peer either: kqueue does not tell of such a socket at all.
-  const std::size_t told = backend_name() == "kqueue" ? 0 : 1;
+  // No error, but no peer either: kqueue and AFD do not tell of such a socket at all.
+  const std::size_t told = backend_name() == "kqueue" || backend_name() == "iocp" ? 0 : 1;
   for (int i = 0; i < 5; ++i) {
     auto events = world.loop.poll_events(0s);
     CHECK(events.size() == told);
@@ -174,7 +175,7 @@ TEST_CASE("a cancelled connect closes, and a stray event does not reach its numb
     world.loop.call_soon([&] {
       CHECK_FALSE(is_open(stuck.handle));
       std::tie(ours, theirs) = ferry::socketpair();
-      REQUIRE(ours.fileno() == stuck.handle);
+      if (can_reuse_numbers()) REQUIRE(ours.fileno() == stuck.handle);
       world.loop.add_reader(ours.fileno(), [&] { ++strays; });
     });
     world.loop.process_events(std::move(events));

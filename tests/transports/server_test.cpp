@@ -361,6 +361,7 @@ TEST_CASE("a family that is asked for is the only one bound", "[A-018]") {
 }
 
 TEST_CASE("a server can be restarted on its port in spite of old connections", "[T-112][A-019]") {
+  if (!can_share_addresses()) return skip("this system shares an address with nobody, old or new");
   World world;
   const Recorders recorders;
   const std::string host = own_host();
@@ -384,6 +385,7 @@ TEST_CASE("a server can be restarted on its port in spite of old connections", "
 }
 
 TEST_CASE("reuse_port shares a port among those who ask for it", "[A-019][T-112]") {
+  if (!can_share_addresses()) return skip("this system has no SO_REUSEPORT");
   World world;
   ferry::ServerOptions options;
   options.reuse_port = true;
@@ -453,7 +455,7 @@ TEST_CASE("a socket that is passed in is served on and closed with the server", 
   auto server = world.run(world.loop.create_server(recorders, std::move(listener)));
   CHECK_FALSE(listener);
   CHECK(server->sockets().at(0).fileno() == fd);
-  CHECK(is_nonblocking(fd));
+  if (can_tell_blocking(fd)) CHECK(is_nonblocking(fd));
   const Peer peer = dial(address);
   world.run_until([&] { return recorders.made() == 1; });
   server->close();
@@ -497,5 +499,5 @@ TEST_CASE("a socket of the wrong kind is refused by a server and stays the calle
             [&] { return world.loop.create_server(Recorders{}, std::move(socket)); }) ==
         "create_server: socket " + std::to_string(fd) + " is not an unconnected stream socket");
   CHECK(socket.fileno() == fd);
-  if (socket) CHECK_FALSE(is_nonblocking(fd));
+  if (socket && can_tell_blocking(fd)) CHECK_FALSE(is_nonblocking(fd));
 }

@@ -14,7 +14,7 @@ using ferry::ResolverErrc;
 
 namespace {
 
-const std::error_code refused{ECONNREFUSED, std::system_category()};
+const std::error_code refused = std::make_error_code(std::errc::connection_refused);
 
 std::exception_ptr captured(const auto& exception) { return std::make_exception_ptr(exception); }
 

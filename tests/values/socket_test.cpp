@@ -96,16 +96,18 @@ TEST_CASE("sockets of a pair are not inherited", "[S-092]") {
 
 TEST_CASE("errors of a socket throw, and say what failed") {
   auto [a, b] = ferry::socketpair();
+  const std::error_code closed = std::make_error_code(error_of_closed());
   CHECK(thrown_by<ferry::OsError>([] { return Socket{}.send("x"); }) ==
-        "send on socket -1: bad file descriptor");
+        ferry::Error(closed, "send on socket -1").what());
   CHECK(thrown_by<ferry::OsError>([] { return receive(Socket{}); }) ==
-        "receive on socket -1: bad file descriptor");
-  b.close();
+        ferry::Error(closed, "receive on socket -1").what());
+  hang_up(b);
   try {
-    a.send("x");  // and no SIGPIPE
+    for (int i = 0; i < 1000; ++i) a.send("x");  // and no SIGPIPE
     FAIL("it was sent");
   } catch (const ferry::OsError& error) {
-    CHECK(error.code() == std::errc::broken_pipe);
+    const bool pair = has_unix_pairs();
+    CHECK(error.code() == (pair ? std::errc::broken_pipe : std::errc::connection_reset));
   }
   Calls calls;
   calls.fail(Call::socketpair, EMFILE);
@@ -120,7 +122,9 @@ TEST_CASE("a socket that does not block says that it would") {
     receive(a);
     FAIL("it received");
   } catch (const ferry::OsError& error) {
-    CHECK(error.code() == std::errc::operation_would_block);
+    const auto& code = error.code();
+    CHECK((code == std::errc::operation_would_block ||
+           code == std::errc::resource_unavailable_try_again));
   }
 }
 

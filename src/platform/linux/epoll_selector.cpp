@@ -62,7 +62,9 @@ class EpollSelector final : public Selector {
 
   std::error_code wake() noexcept override {
     const std::uint64_t one = 1;
-    return ring(static_cast<int>(waker_.fileno()), &one, sizeof one);
+    return ring([&] {
+      return calls::write(static_cast<int>(waker_.fileno()), &one, sizeof one);
+    });
   }
 
  private:

@@ -4,6 +4,7 @@
 #include "platform/sockets/socket_address.hpp"
 #include "platform/sockets/timeout.hpp"
 #include "platform/posix/waker.hpp"
+#include "platform/posix/watchable.hpp"
 
 #include <unordered_map>
 #include <vector>
@@ -16,21 +17,15 @@ namespace {
 class PollSelector final : public Selector {
  public:
   PollSelector() {
-    int pair[2];
-    if (calls::pipe(pair) != 0) last_error("make a waker").raise();
-    wake_read_ = Socket{pair[0]};
-    wake_write_ = Socket{pair[1]};
-    set_.push_back({pair[0], POLLIN, 0});
+    set_.push_back({waker_.handle(), POLLIN, 0});
     tokens_.push_back(0);
   }
 
   bool edge_triggered() const noexcept override { return false; }
 
   Error add(NativeHandle handle, std::uint32_t interest, Trigger, Token token) override {
-    // poll(2) would take what is closed or always ready, and report it for ever.
-    struct stat facts {};
-    if (calls::fstat(static_cast<int>(handle), &facts) != 0) return refusal(errno, handle);
-    if (S_ISREG(facts.st_mode) || S_ISDIR(facts.st_mode)) return refusal(EPERM, handle);
+    // poll(2) would take also what is closed.
+    if (const int error = unwatchable(static_cast<int>(handle))) return refusal(error, handle);
     const auto [entry, fresh] = entries_.try_emplace(handle, Entry{token, interest, 0});
     if (!fresh) return refusal(EEXIST, handle);
     place(handle, entry->second);
@@ -55,10 +50,11 @@ class PollSelector final : public Selector {
   }
 
   Error poll(std::optional<std::chrono::nanoseconds> timeout, std::vector<Event>& out) override {
-    int count = calls::poll(set_.data(), set_.size(), to_milliseconds(timeout));
+    const auto size = static_cast<nfds_t>(set_.size());
+    int count = calls::poll(set_.data(), size, to_milliseconds(timeout));
     if (count < 0) return errno == EINTR ? Error{} : last_error("poll");
     if (set_[0].revents != 0) {
-      drain();
+      waker_.drain();
       --count;
     }
     for (std::size_t i = 1; i < set_.size() && count > 0; ++i) {
@@ -70,9 +66,7 @@ class PollSelector final : public Selector {
     return {};
   }
 
-  std::error_code wake() noexcept override {
-    return ring(static_cast<int>(wake_write_.fileno()), "", 1);
-  }
+  std::error_code wake() noexcept override { return waker_.wake(); }
 
  private:
   struct Entry {
@@ -121,13 +115,7 @@ class PollSelector final : public Selector {
     entry.position = 0;
   }
 
-  void drain() noexcept {
-    char bytes[256];
-    while (calls::read(static_cast<int>(wake_read_.fileno()), bytes, sizeof bytes) > 0) {
-    }
-  }
-
-  Socket wake_read_, wake_write_;
+  PipeWaker waker_;
   std::vector<pollfd> set_;  // the first one is the waker
   std::vector<Token> tokens_;
   std::unordered_map<NativeHandle, Entry> entries_;

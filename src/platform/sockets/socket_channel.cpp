@@ -57,7 +57,9 @@ Error SocketChannel::open() {
 void SocketChannel::update_interest() {
   if (io_.edge_triggered() || !ticket_) return;
   const bool waits_to_write = writing_ && !resting_;
-  io_.rewatch(ticket_, (reading_ ? want_read : 0u) | (waits_to_write ? want_write : 0u));
+  const Error error =
+      io_.rewatch(ticket_, (reading_ ? want_read : 0u) | (waits_to_write ? want_write : 0u));
+  if (error) owner_->failed(error);  // else it would wait for ever
 }
 
 void SocketChannel::set_reading(bool on) {

@@ -15,6 +15,7 @@ Backend Backend::iocp() {
 }
 Backend Backend::native() { return iocp(); }
 Backend Backend::epoll() { throw NotSupported{"epoll is a part of Linux"}; }
+Backend Backend::kqueue() { throw NotSupported{"kqueue is a part of macOS and the BSDs"}; }
 Backend Backend::poll() { throw NotSupported{"poll is for POSIX systems"}; }
 
 Backend Backend::named(std::string_view name) {

@@ -87,7 +87,8 @@ NativeHandle accept(NativeHandle handle, sockaddr* address, socklen_t* length) {
     const SOCKET socket = ::accept(native(handle), address, length);
     if (socket == INVALID_SOCKET) {
       winsock_failed();
-      if (errno == ECONNRESET) errno = ECONNABORTED;  // the client, not the listener (T-208)
+      // That was the client, not the listener (T-208).
+      if (errno == ECONNRESET || errno == ENOTCONN) errno = ECONNABORTED;
       return -1;
     }
     // Another thread that starts a program just now may pass it on: Windows has no flag for this.

@@ -1,7 +1,6 @@
 // Every system call of the Windows platform, in one table.
 //
-// Winsock's errors become the errno values that sockets/ knows; system_error() makes them Winsock's
-// again for whoever is told.
+// Windows' errors become errno values, which is what sockets/ knows and what users compare with.
 #pragma once
 
 #include "platform/sockets/hook.hpp"

@@ -13,7 +13,7 @@ struct Known {
   int number;
   const char* words;  // as on other systems
 };
-// The first of several with one errno is what that errno becomes.
+// What sockets, ports and files of Windows fail with. Of several with one errno, one has the words.
 constexpr Known table[] = {
     {WSAEWOULDBLOCK, EWOULDBLOCK, "resource temporarily unavailable"},
     {WSAEINTR, EINTR, "interrupted system call"},
@@ -68,12 +68,15 @@ constexpr Known table[] = {
     {WSAENAMETOOLONG, ENAMETOOLONG, "file name too long"},
     {ERROR_OPERATION_ABORTED, ECANCELED, "operation canceled"},
 };
-// Not the system's, but ours to say: portable codes that have words on other systems.
+// What Windows does not fail with, but has words on other systems.
 constexpr Known portable[] = {
     {0, EPERM, "operation not permitted"},
     {0, ENFILE, "too many open files in system"},
     {0, EPROTO, "protocol error"},
 };
+
+// An error that has no errno is its own number and this.
+constexpr int unknown = 1 << 20;
 
 const char* words_of(int number) noexcept {
   for (const Known& known : table) {
@@ -91,21 +94,17 @@ int errno_of(DWORD error) noexcept {
   for (const Known& known : table) {
     if (known.native == error) return known.number;
   }
-  return EIO;
+  return unknown + static_cast<int>(error);
 }
 
-int errno_of(const std::error_code& code) noexcept {
-  return code.category() == std::system_category() ? errno_of(static_cast<DWORD>(code.value()))
-                                                   : code.value();
-}
-
+// Portable codes, because not every standard library knows Winsock's numbers for what they are.
 std::error_code system_error(int number) noexcept {
-  for (const Known& known : table) {
-    if (known.number == number) {
-      return {static_cast<int>(known.native), std::system_category()};
-    }
-  }
+  if (number >= unknown) return {number - unknown, std::system_category()};
   return {number, std::generic_category()};
+}
+int errno_of(const std::error_code& code) noexcept {
+  const bool native = code.category() == std::system_category();
+  return native ? errno_of(static_cast<DWORD>(code.value())) : code.value();
 }
 
 std::string message_of(const std::error_code& code) {

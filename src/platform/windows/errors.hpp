@@ -5,7 +5,7 @@
 
 namespace ferry::internal {
 
-// Of a Winsock or Win32 error; EIO for one that has none.
+// Of a Winsock or Win32 error. system_error() knows also those that have none.
 int errno_of(DWORD error) noexcept;
 
 }  // namespace ferry::internal

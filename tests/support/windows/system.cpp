@@ -56,6 +56,10 @@ bool has_unix_sockets() {
 }
 bool can_reuse_numbers() { return false; }
 bool has_unix_pairs() { return false; }
+bool can_share_addresses() { return false; }
+bool can_tell_blocking(ferry::NativeHandle handle) {
+  return static_cast<bool>(ferry::SocketView{handle}.getpeername());
+}
 bool accepted_from_birth() { return true; }
 std::errc error_of_file() { return std::errc::not_a_socket; }
 std::errc error_of_closed() { return std::errc::not_a_socket; }
@@ -174,8 +178,15 @@ std::ptrdiff_t send_plainly(ferry::NativeHandle handle, const void* data, std::s
   return checked(::send(native(handle), static_cast<const char*>(data), static_cast<int>(size),
                         0));
 }
+// Wine's recv() takes a reset for an end.
 std::ptrdiff_t receive_plainly(ferry::NativeHandle handle, void* into, std::size_t size) {
-  return checked(::recv(native(handle), static_cast<char*>(into), static_cast<int>(size), 0));
+  const int count = ::recv(native(handle), static_cast<char*>(into), static_cast<int>(size), 0);
+  WSAPOLLFD facts{native(handle), POLLOUT, 0};
+  if (count == 0 && ::WSAPoll(&facts, 1, 0) == 1 && (facts.revents & POLLERR) != 0) {
+    errno = ECONNRESET;
+    return -1;
+  }
+  return checked(count);
 }
 void shut_write(ferry::NativeHandle handle) { ::shutdown(native(handle), SD_SEND); }
 std::optional<int> backlog_of(ferry::SocketView) { return std::nullopt; }

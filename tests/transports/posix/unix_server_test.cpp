@@ -112,7 +112,8 @@ TEST_CASE("what is not a stale socket is an address in use and stays as it is", 
   SECTION("a live server that is too busy to answer") {
     other = listening_socket(Address::unix_path(path), 0);
     const auto blocked = [&] {
-      ferry::Socket client = new_socket(ferry::Family::unix_socket, SOCK_STREAM | SOCK_NONBLOCK);
+      ferry::Socket client = new_socket(ferry::Family::unix_socket);
+      REQUIRE(::fcntl(fd_of(client), F_SETFL, O_NONBLOCK) == 0);
       return try_connect(client, Address::unix_path(path)) == EAGAIN;
     };
     for (int i = 0; i < 10 && !blocked(); ++i) {
