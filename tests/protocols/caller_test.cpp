@@ -149,7 +149,8 @@ bool allowed(const std::string& calls) {
 
 }  // namespace
 
-TEST_CASE("users cannot construct or copy a transport, only the loop makes them", "[S-002][S-006]") {
+TEST_CASE("users cannot construct or copy a transport, only the loop makes them",
+          "[S-002][S-006]") {
   static_assert(std::is_abstract_v<ferry::BaseTransport>);
   static_assert(std::is_abstract_v<ferry::ReadTransport>);
   static_assert(std::is_abstract_v<ferry::WriteTransport>);
