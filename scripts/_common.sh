@@ -7,6 +7,7 @@
 #   configure PRESET  cmake, quiet unless it fails
 #   build PRESET …    the build, with its progress; further arguments go to cmake --build
 #   limit SECONDS …   runs a command, and ends it after that time
+#   start_wine        makes build/wine and starts its server, until the end of the script
 #   counts PRESET     "passed failed skipped" of the preset's last ctest run
 set -euo pipefail
 
@@ -45,6 +46,8 @@ has_thing() {
     pkg-config) has pkg-config || has pkgconf ;;
     python3) has python3 ;;
     sanitizers) has_sanitizers ;;
+    mingw) has x86_64-w64-mingw32-g++-posix ;;
+    wine) [ -n "$(wine_folder)" ] ;;
     fmt) has_header fmt/format.h ;;
     catch2) has_header catch2/catch.hpp || has_header catch2/catch_all.hpp ;;
     libuv) has_header uv.h ;;
@@ -76,6 +79,15 @@ has_sanitizers() {
   done
 }
 
+# Where wine64 is: Debian does not put it on the PATH.
+wine_folder() {
+  if [ -x /usr/lib/wine/wine64 ]; then
+    echo /usr/lib/wine
+  elif has wine64; then
+    dirname "$(command -v wine64)"
+  fi
+}
+
 package_manager() {
   local manager
   for manager in apt-get brew dnf pacman; do
@@ -105,6 +117,8 @@ packages_of() {
     pacman/python3) echo python ;;
     dnf/sanitizers) echo libasan libubsan libtsan ;;
     */sanitizers) packages_of "$1" c++ ;;
+    apt-get/mingw | none/mingw) echo g++-mingw-w64-x86-64-posix ;;
+    apt-get/wine | none/wine) echo wine64 ;;
     apt-get/fmt | none/fmt) echo libfmt-dev ;;
     dnf/fmt) echo fmt-devel ;;
     dnf/catch2) echo catch-devel ;;
@@ -238,6 +252,28 @@ build() {
 }
 
 # --- running ---
+
+# Programs of Windows run by themselves then, in a prefix of this tree. Its server stays, because it
+# takes longer to start than most tests; at the end it takes with it whatever a test left running.
+start_wine() {
+  local folder log=build/wine.log
+  folder=$(wine_folder)
+  wineserver=$folder/wineserver
+  [ ! -x "$folder/wineserver64" ] || wineserver=$folder/wineserver64
+  export WINEPREFIX=$root/build/wine WINEDEBUG=-all
+  mkdir -p "$WINEPREFIX"
+  if [ ! -f "$WINEPREFIX/system.reg" ]; then
+    say "Making Wine's prefix in build/wine"
+    "$folder/wine64" wineboot -i </dev/null >"$log" 2>&1 || {
+      tail -n 20 "$log" >&2
+      die "Wine could not make its prefix"
+    }
+    "$wineserver" -w
+  fi
+  "$wineserver" -k || true
+  "$wineserver" -p
+  trap '"$wineserver" -k || true' EXIT
+}
 
 limit() {
   if has timeout; then

@@ -29,14 +29,4 @@ if(WINE64)
   set(CMAKE_CROSSCOMPILING_EMULATOR ${WINE64})
 endif()
 
-# {fmt} and Catch2 are used as headers, which are the same for every system: links to the host's,
-# because the rest of the folder that they are in is not for Windows.
-set(mingw_headers ${CMAKE_BINARY_DIR}/host-headers)
-foreach(library fmt catch2)
-  if(EXISTS /usr/include/${library} AND NOT EXISTS ${mingw_headers}/${library})
-    file(MAKE_DIRECTORY ${mingw_headers})
-    file(CREATE_LINK /usr/include/${library} ${mingw_headers}/${library} SYMBOLIC)
-  endif()
-endforeach()
-set(fmt_DIR ${CMAKE_CURRENT_LIST_DIR}/mingw-w64)
-set(Catch2_DIR ${CMAKE_CURRENT_LIST_DIR}/mingw-w64)
+include(${CMAKE_CURRENT_LIST_DIR}/host-headers.cmake)
