@@ -159,7 +159,7 @@ TEST_CASE("the rest of a flush that the peer resets is lost(reset)", "[T-043][T-
   CHECK(stream.protocol->resumes == 0);
 }
 
-TEST_CASE("a peer that goes before it is accepted disturbs nobody", "[T-057][T-102]") {
+TEST_CASE("a peer that goes before it is accepted disturbs nobody", "[T-057][T-102][T-208]") {
   World world;
   const Recorders made;
   auto serving = world.loop.create_server(made, "127.0.0.1", 0);
