@@ -7,7 +7,7 @@ int main() {
   auto [rsock, wsock] = ferry::socketpair();
   ferry::Loop loop;
 
-  loop.add_reader(rsock.fileno(), [&loop, &rsock = rsock] {
+  loop.add_reader(rsock.fileno(), [&loop, &rsock] {
     std::array<std::byte, 100> buffer;
     const std::size_t count = rsock.recv(buffer);
     fmt::print("Received: {}\n", ferry::BytesView{buffer.data(), count}.text());
@@ -15,6 +15,6 @@ int main() {
     loop.stop();
   });
 
-  loop.call_soon([&wsock = wsock] { wsock.send("abc"); });  // simulate data from the network
+  loop.call_soon([&wsock] { wsock.send("abc"); });  // simulate data from the network
   loop.run_forever();
 }  // the sockets and the loop close themselves

@@ -46,14 +46,17 @@ inline std::uint64_t now_ns() {
 
 enum class Thread { loop, other };
 
-inline void pin(Thread thread) {
+// Without a CPU of its own, and where a system does not give threads one, it runs where it may.
+inline void pin([[maybe_unused]] Thread thread) {
+#ifdef CPU_SET
   unsigned cpus[2] = {0, 1};
   const char* chosen = std::getenv("BENCH_CPUS");
   if (chosen != nullptr) std::sscanf(chosen, "%u,%u", &cpus[0], &cpus[1]);
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(thread == Thread::loop ? cpus[0] : cpus[1], &set);
-  sched_setaffinity(0, sizeof set, &set);  // without that CPU we run where we may
+  sched_setaffinity(0, sizeof set, &set);
+#endif
 }
 
 // The same numbers for everybody.

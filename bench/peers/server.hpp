@@ -15,6 +15,7 @@
 #pragma once
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/resource.h>
@@ -94,7 +95,9 @@ inline sockaddr_in loopback(std::uint16_t port) {
 }
 
 inline int listen_tcp(std::uint16_t port) {
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
   const int one = 1;
   const sockaddr_in address = loopback(port);
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);

@@ -34,12 +34,6 @@ std::map<Token, std::uint32_t> told(Selector& selector) {
 }
 using Told = std::map<Token, std::uint32_t>;
 
-std::pair<Socket, Socket> new_pipe() {
-  int ends[2];
-  REQUIRE(calls::pipe(ends) == 0);
-  return {Socket{ends[0]}, Socket{ends[1]}};
-}
-
 constexpr std::uint32_t read_and_write = want_read | want_write;
 
 }  // namespace
@@ -50,10 +44,10 @@ TEST_CASE("kqueue: an end is told while data is left, and as long as it lasts",
   auto [ours, theirs] = ferry::socketpair();
   CHECK_FALSE(selector->add(ours.fileno(), read_and_write, Trigger::level, 7));
   theirs.send("last words");
-  ::shutdown(fd_of(theirs), SHUT_WR);
+  shut_write(theirs.fileno());
   char first = 0;
   CHECK(told(*selector) == Told{{7, ready_read | ready_hint | ready_write}});
-  REQUIRE(::recv(fd_of(ours), &first, 1, 0) == 1);
+  REQUIRE(receive_plainly(ours.fileno(), &first, 1) == 1);
   CHECK(told(*selector) == Told{{7, ready_read | ready_hint | ready_write}});
   CHECK_FALSE(selector->modify(ours.fileno(), want_write, Trigger::level, 7));
   CHECK(told(*selector) == Told{{7, ready_write}});  // writing has not ended
@@ -77,7 +71,7 @@ TEST_CASE("kqueue: a write filter that our own end keeps firing is not waited on
     // The filter does fire …
     const auto selector = make_kqueue_selector();
     Pair pair = connected_pair(carrier);
-    ::shutdown(fd_of(pair.ours), SHUT_WR);
+    shut_write(pair.ours.fileno());
     CHECK_FALSE(selector->add(pair.ours.fileno(), want_write, Trigger::level, 7));
     CHECK((told(*selector)[7] & ready_hint) != 0);
     CHECK((told(*selector)[7] & ready_hint) != 0);
@@ -104,7 +98,7 @@ TEST_CASE("kqueue: a reset is told to readers and writers, with a hint", "[kqueu
 TEST_CASE("kqueue: whom the system does not watch because his peer has gone is told that",
           "[kqueue][T-206]") {
   const auto selector = make_kqueue_selector();
-  auto [reading, writing] = new_pipe();
+  auto [reading, writing] = Pipe{};
   reading.close();
   Faults faults;
   const int error = GENERATE(0, EPIPE, EBADF);  // 0: what this flavour does by itself
@@ -131,12 +125,13 @@ TEST_CASE("kqueue: whom the system does not watch because his peer has gone is t
 
 TEST_CASE("kqueue: a writer to a pipe that nobody reads is called", "[kqueue][T-206][A-033]") {
   World world;
-  auto [reading, writing] = new_pipe();
+  auto [reading, writing] = Pipe{};
   reading.close();
   int calls = 0;
-  world.loop.add_writer(writing.fileno(), [&, fd = writing.fileno()] {
+  const auto number = writing.fileno();
+  world.loop.add_writer(number, [&] {
     ++calls;
-    world.loop.remove_writer(fd);
+    world.loop.remove_writer(number);
   });
   world.run_until([&] { return calls > 0; });
   world.settle();
@@ -221,11 +216,10 @@ TEST_CASE("kqueue: what it cannot watch is an error of the call", "[kqueue][T-20
 }
 
 TEST_CASE("kqueue: it is not inherited, whatever the system does by itself", "[kqueue][T-116]") {
-  const int number = ::dup(0);
-  ::close(number);
+  const auto number = duplicate(0).fileno();
   const auto selector = make_kqueue_selector();
   REQUIRE(is_open(number));
-  CHECK((::fcntl(number, F_GETFD) & FD_CLOEXEC) != 0);
+  CHECK_FALSE(is_inherited(number));
 }
 
 TEST_CASE("kqueue: without user events, or with such as never come, a pipe wakes",

@@ -158,7 +158,7 @@ TEST_CASE("with busy polling the loop looks before it sleeps, and still sleeps",
     loop.set_busy_poll(3600s);
     auto [ours, theirs] = ferry::socketpair();
     loop.add_reader(ours.fileno(), [&] { loop.stop(); });
-    calls.before_next(wait, [&theirs = theirs] { theirs.send("x"); }, 3);
+    calls.before_next(wait, [&theirs] { theirs.send("x"); }, 3);
     loop.run_forever();
     CHECK(calls.count(wait) == 4);
     loop.remove_reader(ours.fileno());

@@ -30,8 +30,8 @@ int fd(ferry::NativeHandle handle) { return static_cast<int>(handle); }
 // macOS lacks all that the real one does.
 const bool features_read = [] {
   const char* text = std::getenv("FERRY_TEST_LACKS");
-  const char* const name = std::getenv("FERRY_TEST_BACKEND");
-  if (text == nullptr && name != nullptr && std::string_view{name} == "kqueue-macos") {
+  const char* const backend = std::getenv("FERRY_TEST_BACKEND");
+  if (text == nullptr && backend != nullptr && std::string_view{backend} == "kqueue-macos") {
     text = "accept4,pipe2,socket_flags,msg_nosignal";
   }
   const std::string lacks = "," + std::string{text != nullptr ? text : ""} + ",";

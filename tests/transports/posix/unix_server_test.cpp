@@ -113,7 +113,7 @@ TEST_CASE("what is not a stale socket is an address in use and stays as it is", 
     other = listening_socket(Address::unix_path(path), 0);
     const auto blocked = [&] {
       ferry::Socket client = new_socket(ferry::Family::unix_socket);
-      REQUIRE(::fcntl(fd_of(client), F_SETFL, O_NONBLOCK) == 0);
+      set_nonblocking(client.fileno());
       return try_connect(client, Address::unix_path(path)) == EAGAIN;
     };
     for (int i = 0; i < 10 && !blocked(); ++i) {
