@@ -71,7 +71,9 @@ TEST_CASE("timers come out by deadline, equal ones in their order, whatever is c
           "[A-035][T-189]") {
   const int seed = GENERATE(range(1, 13));
   std::mt19937_64 random{static_cast<std::uint64_t>(seed)};
-  const auto below = [&](std::uint64_t most) { return static_cast<std::int64_t>(random() % most); };
+  const auto below = [&](auto most) {
+    return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(most));
+  };
   Timers timers;
   timers.now = below(std::uint64_t{1} << (20 + seed * 3));
   std::int64_t repeated = 0;

@@ -328,7 +328,7 @@ TEST_CASE("a connection ended by another one's callback loses its event in the s
         sockets.push_back(std::move(one));
         sockets.push_back(std::move(two));
       }
-      world.loop.add_reader(reused, [&] { ++strays; });
+      if (reused != 0) world.loop.add_reader(reused, [&] { ++strays; });
     };
     streams[i].peer.send("x");
   }
@@ -342,7 +342,8 @@ TEST_CASE("a connection ended by another one's callback loses its event in the s
   CHECK_FALSE(ended.reason);
   CHECK(other.story() == "made data:1");
   CHECK(strays == 0);
-  CHECK(world.loop.remove_reader(reused));
+  CHECK((reused != 0 || !can_reuse_numbers()));
+  if (reused != 0) CHECK(world.loop.remove_reader(reused));
   other.transport->close();
 }
 

@@ -67,7 +67,8 @@ TEST_CASE("abort_with_reset() resets the peer where the network can", "[T-058]")
   in_loop ? inside(world, reset) : reset();
   CHECK(answer);
   CHECK_FALSE(stream.transport->abort_with_reset());
-  CHECK(end_seen_by(world, stream.peer) == (carrier == Carrier::tcp ? "reset" : "end"));
+  const bool can = carrier == Carrier::tcp || !has_unix_pairs();
+  CHECK(end_seen_by(world, stream.peer) == (can ? "reset" : "end"));
   world.settle();
   CHECK(stream.protocol->story() == (full ? "made pause lost" : "made lost"));
   CHECK_FALSE(stream.transport->abort_with_reset());
@@ -167,6 +168,7 @@ TEST_CASE("a peer that goes before it is accepted disturbs nobody", "[T-057][T-1
   const ferry::Address address = address_of(*server);
   Calls calls;
   std::size_t expected = 1;
+  bool may_be_unheard = false;
   SECTION("it ends") {
     Peer gone = dial(address);
     gone.send("last words");
@@ -176,6 +178,7 @@ TEST_CASE("a peer that goes before it is accepted disturbs nobody", "[T-057][T-1
     Peer gone = dial(address);
     gone.send("never heard");
     gone.reset();
+    may_be_unheard = backend_name() == "iocp";  // there accept() may fail for it (T-208)
   }
   SECTION("accept fails for it") {
     calls.fail(Call::accept, ECONNABORTED);
@@ -186,6 +189,7 @@ TEST_CASE("a peer that goes before it is accepted disturbs nobody", "[T-057][T-1
   world.run_until([&] {
     return made.size() > 0 && made.at(made.size() - 1).received == "hello";
   });
+  if (may_be_unheard && made.made() == 1) expected = 0;
   CHECK(made.made() == expected + 1);
   if (expected == 1) {
     world.run_until([&] { return made.at(0).lost; });

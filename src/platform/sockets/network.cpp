@@ -34,8 +34,11 @@ class SocketConnecting final : public Connecting, private IoHandler {
   void on_done(Done done) override { done_ = std::move(done); }
 
  private:
-  void handle_ready(std::uint32_t) override {
+  void handle_ready([[maybe_unused]] std::uint32_t ready) override {
     int error = calls::pending_error(socket_.fileno());
+    if constexpr (calls::selector_tells_resets) {
+      if (error == 0 && (ready & ready_reset) != 0) error = ECONNRESET;
+    }
     if (error == 0) {
       SocketAddress peer;
       if (calls::getpeername(socket_.fileno(), peer.get(), &peer.length) != 0) {

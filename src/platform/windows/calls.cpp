@@ -337,6 +337,12 @@ NativeHandle open_afd() {
 NativeHandle base_socket(NativeHandle handle) {
   return through(Call::base_handle, handle, 0, [&](std::size_t) -> NativeHandle {
     constexpr DWORD sio_base_handle = 0x48000022;  // not in every header
+    int type = 0;
+    socklen_t length = sizeof type;
+    if (::getsockopt(native(handle), SOL_SOCKET, SO_TYPE, reinterpret_cast<char*>(&type),
+                     &length) != 0) {
+      return errno = ENOTSOCK, -1;  // Wine has other names for it, and goes on below
+    }
     SOCKET base = INVALID_SOCKET;
     DWORD size = 0;
     const int answer = ::WSAIoctl(native(handle), sio_base_handle, nullptr, 0, &base, sizeof base,

@@ -240,17 +240,18 @@ class IocpSelector final : public Selector, private PacketReceiver {
     if (entry.gone) return reclaim(&entry);
     const std::uint32_t mine = &side == entry.sides ? want_read : want_write;
     if ((entry.interest & mine) == 0) return;
-    // Also after a cancellation that was not ours or a close behind our back: then arming tells.
-    queue(entry);
     const bool told = side.status.Status >= 0 && side.poll.count > 0;
-    const std::uint32_t ready = told ? translate(side.poll.sockets[0].events) : 0;
+    const ULONG seen = told ? side.poll.sockets[0].events : 0;
+    // Closed behind our back: nothing more comes, unless its number is used again.
+    if ((seen & AfdPoll::local_close) == 0) queue(entry);
+    const std::uint32_t ready = translate(seen);
     if (ready != 0) out.push_back({entry.token, ready});
   }
 
   static std::uint32_t translate(ULONG seen) noexcept {
     std::uint32_t ready = 0;
     if ((seen & AfdPoll::abort) != 0) ready = ready_reset;
-    if ((seen & (AfdPoll::abort | AfdPoll::connect_fail)) != 0) {
+    if ((seen & (AfdPoll::abort | AfdPoll::connect_fail | AfdPoll::local_close)) != 0) {
       ready |= ready_read | ready_write | ready_hint;
     }
     if ((seen & AfdPoll::disconnect) != 0) ready |= ready_read | ready_hint;
