@@ -1,4 +1,4 @@
-// A stream socket as a channel, over readiness: the same on every system.
+// A stream socket as a channel, over readiness: the same on every system, and in a simulated world.
 #pragma once
 
 #include "platform/channel.hpp"
@@ -10,11 +10,14 @@
 
 namespace ferry::internal {
 
-class SocketChannel final : public Channel, private IoHandler {
+// `Calls`: SystemCalls, or what has its shape.
+template <class Calls>
+class SocketChannel final : public Channel, private IoHandler, private Calls {
  public:
   // `died`: an errno that the socket has told already, and will not tell again; 0: none.
-  SocketChannel(IoContext& io, Socket socket, int died) noexcept
-      : io_{io}, handle_{socket.detach()}, died_{static_cast<std::uint16_t>(died)} {}
+  SocketChannel(const Calls& calls, IoContext& io, Socket socket, int died) noexcept
+      : Calls{calls}, io_{io}, handle_{socket.detach()},
+        died_{static_cast<std::uint16_t>(died)} {}
   ~SocketChannel() { let_go(); }
 
   void set_owner(Owner& owner) override { owner_ = &owner; }
@@ -36,6 +39,7 @@ class SocketChannel final : public Channel, private IoHandler {
   void send_failed(int error);
   void update_interest();
   void let_go() noexcept;
+  const Calls& calls() const noexcept { return *this; }
 
   IoContext& io_;
   Owner* owner_ = nullptr;

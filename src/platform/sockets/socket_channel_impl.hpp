@@ -1,37 +1,37 @@
-#include "platform/sockets/socket_channel.hpp"
+// The code of SocketChannel, for those who instantiate it.
+#pragma once
 
-#include "platform/sockets/calls.hpp"
 #include "platform/sockets/socket_address.hpp"
+#include "platform/sockets/socket_channel.hpp"
 
 #include <array>
 #include <cerrno>
 #include <utility>
 
 namespace ferry::internal {
-namespace {
-
 // One connection's share of a turn (A-008, T-040); then others have theirs.
-constexpr std::size_t read_share = 256 * 1024;
-constexpr std::size_t write_share = 1024 * 1024;
-constexpr std::size_t max_parts = 64;
+inline constexpr std::size_t read_share = 256 * 1024;
+inline constexpr std::size_t write_share = 1024 * 1024;
+inline constexpr std::size_t max_parts = 64;
 
 struct Moved {
   std::size_t count = 0;
   int error = 0;
 };
 
-Moved send_views(NativeHandle handle, std::span<const BytesView> views) {
+template <class Calls>
+Moved send_views(const Calls& calls, NativeHandle handle, std::span<const BytesView> views) {
   for (bool once_more = true;;) {
     std::ptrdiff_t sent;
     if (views.size() == 1) {
-      sent = calls::send(handle, views[0].data(), views[0].size());
+      sent = calls.send(handle, views[0].data(), views[0].size());
     } else {
-      std::array<calls::Part, max_parts> parts;
+      std::array<typename Calls::Part, max_parts> parts;
       const std::size_t count = std::min(views.size(), max_parts);
       for (std::size_t i = 0; i < count; ++i) {
-        parts[i] = calls::part(views[i].data(), views[i].size());
+        parts[i] = calls.part(views[i].data(), views[i].size());
       }
-      sent = calls::sendmsg(handle, parts.data(), count);
+      sent = calls.sendmsg(handle, parts.data(), count);
     }
     if (sent >= 0) return {static_cast<std::size_t>(sent), 0};
     if (errno == EINTR) continue;
@@ -40,21 +40,21 @@ Moved send_views(NativeHandle handle, std::span<const BytesView> views) {
   }
 }
 
-std::size_t total(std::span<const BytesView> views) noexcept {
+inline std::size_t total(std::span<const BytesView> views) noexcept {
   std::size_t sum = 0;
   for (const BytesView& view : views) sum += view.size();
   return sum;
 }
 
-}  // namespace
-
-Error SocketChannel::open() {
+template <class Calls>
+Error SocketChannel<Calls>::open() {
   // By edges once and for all; by level only what is waited for.
   const std::uint32_t interest = io_.edge_triggered() ? want_read | want_write : want_none;
   return io_.watch(handle_, interest, Trigger::edge, *this, ticket_);
 }
 
-void SocketChannel::update_interest() {
+template <class Calls>
+void SocketChannel<Calls>::update_interest() {
   if (io_.edge_triggered() || !ticket_) return;
   const bool waits_to_write = writing_ && !resting_;
   const Error error =
@@ -62,7 +62,8 @@ void SocketChannel::update_interest() {
   if (error) owner_->failed(error);  // else it would wait for ever
 }
 
-void SocketChannel::set_reading(bool on) {
+template <class Calls>
+void SocketChannel<Calls>::set_reading(bool on) {
   if (reading_ == on || handle_ == invalid_handle) return;
   reading_ = on;
   if (io_.edge_triggered()) {
@@ -72,9 +73,10 @@ void SocketChannel::set_reading(bool on) {
   }
 }
 
-void SocketChannel::handle_ready(std::uint32_t ready) {
+template <class Calls>
+void SocketChannel<Calls>::handle_ready(std::uint32_t ready) {
   if ((ready & ready_hint) != 0) hint_ = true;
-  if constexpr (calls::selector_tells_resets) {
+  if constexpr (Calls::selector_tells_resets) {
     if ((ready & ready_reset) != 0) died_ = ECONNRESET;
   }
   if ((ready & ready_read) != 0) readable_ = true;
@@ -86,7 +88,8 @@ void SocketChannel::handle_ready(std::uint32_t ready) {
   if (writable_ && writing_) write_some();
 }
 
-void SocketChannel::read_some() {
+template <class Calls>
+void SocketChannel<Calls>::read_some() {
   std::size_t share = read_share;
   while (reading_ && readable_) {
     if (!read_once(share)) return;
@@ -96,13 +99,14 @@ void SocketChannel::read_some() {
 }
 
 // False: nothing more in this turn.
-bool SocketChannel::read_once(std::size_t& share) {
+template <class Calls>
+bool SocketChannel<Calls>::read_once(std::size_t& share) {
   std::span<std::byte> into = owner_->read_buffer();
   if (into.size() > share) into = into.first(share);
   if (into.empty() || handle_ == invalid_handle || !reading_) return false;
   std::ptrdiff_t count;
   do {
-    count = calls::recv(handle_, into.data(), into.size());
+    count = calls().recv(handle_, into.data(), into.size());
   } while (count < 0 && errno == EINTR);
   if (count == 0 && died_ != 0) {  // no end but what is known already
     errno = died_;
@@ -114,7 +118,7 @@ bool SocketChannel::read_once(std::size_t& share) {
     return false;
   }
   const auto size = static_cast<std::size_t>(count);
-  if (size < into.size() && !hint_ && !calls::was_cut()) readable_ = false;
+  if (size < into.size() && !hint_ && !calls().was_cut()) readable_ = false;
   owner_->bytes_read(size);
   if (size == 0 || handle_ == invalid_handle) return false;
   share -= std::min(share, size);
@@ -130,26 +134,29 @@ bool SocketChannel::read_once(std::size_t& share) {
   return false;
 }
 
-std::size_t SocketChannel::try_write(std::span<const BytesView> views) {
+template <class Calls>
+std::size_t SocketChannel<Calls>::try_write(std::span<const BytesView> views) {
   if (!can_try() || handle_ == invalid_handle) return 0;
-  const Moved sent = send_views(handle_, views);
+  const Moved sent = send_views(calls(), handle_, views);
   if (sent.error != 0) {
     send_failed(sent.error);
     return 0;
   }
   const bool all = sent.count == total(views) || views.size() > max_parts;
-  if (!all && !calls::was_cut()) writable_ = false;
+  if (!all && !calls().was_cut()) writable_ = false;
   return sent.count;
 }
 
-void SocketChannel::start_writing() {
+template <class Calls>
+void SocketChannel<Calls>::start_writing() {
   if (writing_ || handle_ == invalid_handle) return;
   writing_ = true;
   if (!io_.edge_triggered()) return update_interest();
   if (writable_) io_.again(ticket_, ready_write);
 }
 
-void SocketChannel::write_some() {
+template <class Calls>
+void SocketChannel<Calls>::write_some() {
   std::size_t share = write_share;
   std::array<BytesView, max_parts> views;
   while (writing_ && writable_) {
@@ -160,16 +167,17 @@ void SocketChannel::write_some() {
     }
     const std::span<const BytesView> parts{views.data(), count};
     const std::size_t wanted = total(parts);
-    const Moved sent = send_views(handle_, parts);
+    const Moved sent = send_views(calls(), handle_, parts);
     if (sent.error != 0) return send_failed(sent.error);
-    if (sent.count < wanted && !calls::was_cut()) writable_ = false;
+    if (sent.count < wanted && !calls().was_cut()) writable_ = false;
     owner_->bytes_written(sent.count);
     share -= std::min(share, sent.count);
     if (share == 0 && writing_ && writable_) return io_.again(ticket_, ready_write);
   }
 }
 
-void SocketChannel::send_failed(int error) {
+template <class Calls>
+void SocketChannel<Calls>::send_failed(int error) {
   writable_ = false;
   if (calls::would_block(error)) return;
   if (error == ENOBUFS) {
@@ -180,25 +188,28 @@ void SocketChannel::send_failed(int error) {
   owner_->failed(os_error(died_ != 0 ? died_ : error, "send"));
 }
 
-void SocketChannel::shut_write() noexcept {
-  if (handle_ != invalid_handle) calls::shut_write(handle_);
+template <class Calls>
+void SocketChannel<Calls>::shut_write() noexcept {
+  if (handle_ != invalid_handle) calls().shut_write(handle_);
 }
 
-void SocketChannel::close(bool reset) noexcept {
+template <class Calls>
+void SocketChannel<Calls>::close(bool reset) noexcept {
   if (handle_ == invalid_handle) return;
   if (reset) {
     const linger at_once{1, 0};
-    calls::setsockopt(handle_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    calls().setsockopt(handle_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   }
   let_go();
   owner_->closed();
 }
 
-void SocketChannel::let_go() noexcept {
+template <class Calls>
+void SocketChannel<Calls>::let_go() noexcept {
   reading_ = writing_ = false;
   if (handle_ == invalid_handle) return;
   io_.unwatch(ticket_, true);
-  calls::close(std::exchange(handle_, invalid_handle));
+  calls().close(std::exchange(handle_, invalid_handle));
 }
 
 }  // namespace ferry::internal
