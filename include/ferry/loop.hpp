@@ -29,6 +29,7 @@
 namespace ferry {
 
 class Loop;
+class SimWorld;
 
 namespace internal {
 class BackendParts;
@@ -54,6 +55,7 @@ class FERRY_API Backend {
 
  private:
   friend class Loop;
+  friend class SimWorld;
   explicit Backend(std::unique_ptr<internal::BackendParts> parts) noexcept;
   std::unique_ptr<internal::BackendParts> parts_;
 };
@@ -313,6 +315,9 @@ class FERRY_API Loop {
   void set_slow_callback_duration(Seconds duration);  // 100 ms
 
   std::string_view backend() const noexcept;
+  // What is open, a line each: transports and servers with the place where they were made, handles
+  // that are watched, how many tasks there are. For logs and tests; the words may change.
+  std::string describe() const;
 
  private:
   friend class internal::LoopCore;

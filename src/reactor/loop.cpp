@@ -401,6 +401,18 @@ void LoopCore::name_members() {
   for (const std::string& line : lines) log(LogLevel::warning, line);
 }
 
+std::string LoopCore::describe() const {
+  std::string text;
+  for_each_member([&](const LoopMember& member) {
+    text += member.describe() + " made at " + place(member.made_at_) + "\n";
+  });
+  for (const auto& [handle, watch] : user_watches_) {
+    text += "handle " + std::to_string(handle) + " is watched\n";
+  }
+  if (!tasks_.empty()) text += "tasks: " + std::to_string(tasks_.size()) + "\n";
+  return text;
+}
+
 void LoopCore::drop_members() noexcept {
   std::vector<std::shared_ptr<void>> trash;
   while (members_ != nullptr) {

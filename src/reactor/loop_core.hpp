@@ -85,7 +85,7 @@ class LoopCore final : public IoContext {
   // What comes back keeps the member alive until the caller lets go.
   [[nodiscard]] std::shared_ptr<void> leave(LoopMember& member) noexcept;
   template <class Visit>
-  void for_each_member(Visit visit) {
+  void for_each_member(Visit visit) const {
     for (LoopMember* member = members_; member != nullptr;) {
       LoopMember* const next = member->next_;
       visit(*member);
@@ -122,6 +122,7 @@ class LoopCore final : public IoContext {
   void check_thread(const char* what) const {
     if (settings.debug) check_thread_slowly(what);
   }
+  std::string describe() const;
   void check_usable(const char* what) const;
   void check_can_run(const char* what) const;
   static void check_callback(const Callback& callback, const char* what);

@@ -133,6 +133,7 @@ void Loop::set_slow_callback_duration(Seconds duration) {
   core_->check_thread("set_slow_callback_duration");
   core_->settings.slow = checked(duration, "set_slow_callback_duration");
 }
+std::string Loop::describe() const { return core_->describe(); }
 std::string_view Loop::backend() const noexcept { return core_->parts().name; }
 
 }  // namespace ferry

@@ -42,7 +42,7 @@ STACK = ("include", "values", "platform", "protocols", "reactor", "transports")
 SRC_ROOMS = STACK[1:]
 OS_ROOMS = {  # folder of src/platform -> the other such folders that it may use
     "sockets": ("posix", "windows"), "posix": ("sockets",), "linux": ("posix", "sockets"),
-    "bsd": ("posix", "sockets"), "windows": ("sockets",), "sim": (),
+    "bsd": ("posix", "sockets"), "windows": ("sockets",), "sim": ("sockets",),
 }
 PUBLIC_ONLY = ("examples", "bench", "tests/embed")
 

@@ -1,6 +1,7 @@
 #include <ferry/error.hpp>
 #include <ferry/socket.hpp>
 
+#include "platform/simulated.hpp"
 #include "platform/sockets/calls.hpp"
 #include "platform/sockets/socket_address.hpp"
 
@@ -8,6 +9,16 @@
 
 namespace ferry {
 namespace {
+
+using internal::SimulatedSockets;
+
+// Asks the system, or the world to which a simulated socket belongs.
+template <class Real, class Simulated>
+auto ask(NativeHandle handle, Real real, Simulated simulated) -> decltype(real()) {
+  if (!internal::is_simulated(handle)) return real();
+  SimulatedSockets* const world = internal::simulated_sockets(handle);
+  return world != nullptr ? simulated(*world) : static_cast<decltype(real())>(-1);
+}
 
 std::size_t moved(std::ptrdiff_t count, const char* what, NativeHandle handle) {
   if (count < 0) {
@@ -19,19 +30,31 @@ std::size_t moved(std::ptrdiff_t count, const char* what, NativeHandle handle) {
 }  // namespace
 
 Address SocketView::getsockname() const noexcept {
+  if (internal::is_simulated(handle_)) {
+    SimulatedSockets* const world = internal::simulated_sockets(handle_);
+    return world != nullptr ? world->local_address(handle_) : Address{};
+  }
   internal::SocketAddress name;
   if (internal::calls::getsockname(handle_, name.get(), &name.length) != 0) return {};
   return name.address();
 }
 
 Address SocketView::getpeername() const noexcept {
+  if (internal::is_simulated(handle_)) {
+    SimulatedSockets* const world = internal::simulated_sockets(handle_);
+    return world != nullptr ? world->peer_address(handle_) : Address{};
+  }
   internal::SocketAddress name;
   if (internal::calls::getpeername(handle_, name.get(), &name.length) != 0) return {};
   return name.address();
 }
 
 void SocketView::setsockopt(int level, int option, int value) const {
-  if (internal::calls::setsockopt(handle_, level, option, &value, sizeof value) != 0) {
+  const int answer = ask(
+      handle_,
+      [&] { return internal::calls::setsockopt(handle_, level, option, &value, sizeof value); },
+      [&](SimulatedSockets& world) { return world.set_option(handle_, level, option, value); });
+  if (answer != 0) {
     internal::last_error("set socket option " + std::to_string(option)).raise();
   }
 }
@@ -39,7 +62,11 @@ void SocketView::setsockopt(int level, int option, int value) const {
 int SocketView::getsockopt(int level, int option) const {
   int value = 0;
   socklen_t length = sizeof value;
-  if (internal::calls::getsockopt(handle_, level, option, &value, &length) != 0) {
+  const int answer = ask(
+      handle_,
+      [&] { return internal::calls::getsockopt(handle_, level, option, &value, &length); },
+      [&](SimulatedSockets& world) { return world.get_option(handle_, level, option, value); });
+  if (answer != 0) {
     internal::last_error("get socket option " + std::to_string(option)).raise();
   }
   return value;
@@ -55,16 +82,30 @@ Socket& Socket::operator=(Socket&& other) noexcept {
 
 void Socket::close() noexcept {
   // Never again on EINTR: the number may be somebody else's by then.
-  if (handle_ != invalid_handle) internal::calls::close(detach());
+  if (handle_ == invalid_handle) return;
+  const NativeHandle handle = detach();
+  ask(
+      handle, [&] { return internal::calls::close(handle); },
+      [&](SimulatedSockets& world) { return world.close(handle); });
 }
 
 std::size_t Socket::send(BytesView data) const {
-  internal::calls::no_sigpipe(handle_);
-  return moved(internal::calls::send(handle_, data.data(), data.size()), "send", handle_);
+  const auto real = [&] {
+    internal::calls::no_sigpipe(handle_);
+    return internal::calls::send(handle_, data.data(), data.size());
+  };
+  const auto simulated = [&](SimulatedSockets& world) {
+    return world.send(handle_, data.data(), data.size());
+  };
+  return moved(ask(handle_, real, simulated), "send", handle_);
 }
 
 std::size_t Socket::recv(std::span<std::byte> into) const {
-  return moved(internal::calls::recv(handle_, into.data(), into.size()), "receive", handle_);
+  const auto real = [&] { return internal::calls::recv(handle_, into.data(), into.size()); };
+  const auto simulated = [&](SimulatedSockets& world) {
+    return world.recv(handle_, into.data(), into.size());
+  };
+  return moved(ask(handle_, real, simulated), "receive", handle_);
 }
 
 std::pair<Socket, Socket> socketpair() {

@@ -22,7 +22,9 @@ Error open_stream(const Calls& calls, const Address& address, std::string_view d
   return out ? Error{} : last_error(std::string{doing} + " " + address.to_string());
 }
 
-inline bool is_ip(Family family) noexcept { return family == Family::ipv4 || family == Family::ipv6; }
+inline bool is_ip(Family family) noexcept {
+  return family == Family::ipv4 || family == Family::ipv6;
+}
 
 template <class Calls>
 class SocketConnecting final : public Connecting, private IoHandler, private Calls {
@@ -159,7 +161,8 @@ class SocketNetwork final : public Network, private Calls {
     if (errno != EINPROGRESS && errno != EINTR) {
       return {last_error("connect to " + remote.to_string()), {}, {}};
     }
-    auto pending = std::make_unique<SocketConnecting<Calls>>(calls(), io, std::move(started.socket), remote);
+    auto pending = std::make_unique<SocketConnecting<Calls>>(
+        calls(), io, std::move(started.socket), remote);
     started.error = pending->start();
     if (!started.error) started.pending = std::move(pending);
     return started;
@@ -172,7 +175,9 @@ class SocketNetwork final : public Network, private Calls {
       if (calls().claim_address(out.fileno(), spec.reuse_address) != 0) return last_error(doing);
       if (spec.reuse_port && calls().share_port(out.fileno()) != 0) return last_error(doing);
     }
-    if (spec.address.family() == Family::ipv6) set_flag(calls(), out, IPPROTO_IPV6, IPV6_V6ONLY);  // T-111
+    if (spec.address.family() == Family::ipv6) {
+      set_flag(calls(), out, IPPROTO_IPV6, IPV6_V6ONLY);  // T-111
+    }
     const SocketAddress name{spec.address};
     return calls().bind(out.fileno(), name.get(), name.length) == 0 ? Error{} : last_error(doing);
   }
@@ -218,7 +223,8 @@ class SocketNetwork final : public Network, private Calls {
       calls().no_sigpipe(socket.fileno());
       if (is_ip(family)) set_flag(calls(), socket, IPPROTO_TCP, TCP_NODELAY);
     }
-    return std::make_unique<SocketChannel<Calls>>(calls(), io, std::move(socket), died ? errno_of(died.code()) : 0);
+    return std::make_unique<SocketChannel<Calls>>(calls(), io, std::move(socket),
+                                                  died ? errno_of(died.code()) : 0);
   }
 
   void keep_alive(const Socket& socket) noexcept override {

@@ -1,0 +1,14 @@
+// A simulated world as a backend.
+#pragma once
+
+#include "platform/backend.hpp"
+#include "platform/sim/world.hpp"
+
+#include <memory>
+
+namespace ferry::internal::sim {
+
+// The parts use the world and do not keep it.
+std::unique_ptr<BackendParts> make_parts(World& world);
+
+}  // namespace ferry::internal::sim
