@@ -369,7 +369,9 @@ void StreamTransport::set_write_buffer_limits(WriteBufferMarks marks) {
   if (life_.phase() == Phase::lost || life_.phase() == Phase::opening) return;
   attempt();
   judge_pause();
-  if (!flow_.must_resume(queue_.size()) || std::exchange(resume_scheduled_, true)) return;
+  // pause_writing() may have ended us.
+  if (life_.phase() == Phase::lost || !flow_.must_resume(queue_.size())) return;
+  if (std::exchange(resume_scheduled_, true)) return;
   // `this` is alive then: connection_lost(), after which we may go, is queued behind.
   core().soon([this] { resume_if_low(); });
 }

@@ -92,7 +92,12 @@ def watch_descriptor(folder):
     expect("the output", (out, status), ("Received: abc\n", 0))
 
 
+def bad_network(folder):
+    out, status, _ = run(f"{folder}/bad_network")
+    expect("the output", (out, status), ("500 networks, and the sum is right\n", 0))
+
+
 if __name__ == "__main__":
-    checks = dict(echo=echo, nobody_listens=nobody_listens, register_socket=register_socket,
-                  watch_descriptor=watch_descriptor)
+    checks = dict(bad_network=bad_network, echo=echo, nobody_listens=nobody_listens,
+                  register_socket=register_socket, watch_descriptor=watch_descriptor)
     checks[sys.argv[1]](sys.argv[2])

@@ -433,6 +433,24 @@ TEST_CASE("abort() inside pause_writing ends without a resume", "[T-037][C-10]")
   CHECK(stream.wire->taken.empty());
 }
 
+TEST_CASE("lowering the marks pauses, and abort() inside that ends without a resume",
+          "[T-037][C-10][S-030]") {
+  World world;
+  Stream stream = open_stream(world);
+  stream.transport->set_write_buffer_limits({.high = std::int64_t{1} << 30});
+  fill(stream);
+  REQUIRE(stream.protocol->pauses == 0);
+  // Nobody else holds the transport: what runs after connection_lost() must not look at it.
+  ferry::Transport* const transport = stream.transport.get();
+  stream.protocol->on_pause = [&] {
+    stream.transport.reset();
+    transport->abort();
+  };
+  transport->set_write_buffer_limits({.high = 0});
+  world.settle();
+  CHECK(stream.protocol->story() == "made pause lost");
+}
+
 TEST_CASE("close() or abort() inside resume_writing: lost once", "[A-055][C-12]") {
   const bool at_zero = GENERATE(true, false);
   const bool aborts = GENERATE(false, true);

@@ -17,7 +17,7 @@ class Dice {
   std::uint64_t below(std::uint64_t below) noexcept { return below <= 1 ? 0 : next() % below; }
   bool chance(double probability) noexcept {
     if (probability <= 0) return false;  // costs no throw
-    return static_cast<double>(next() & 0xffff) < probability * 65536.0;
+    return static_cast<double>(next() & 0xffff) >= (1.0 - probability) * 65536.0;  // zeros: no
   }
   double share() noexcept { return static_cast<double>(next() & 0xffff) / 65536.0; }
 

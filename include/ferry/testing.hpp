@@ -1,0 +1,4 @@
+// What helps to test protocols and transports of one's own. Not part of <ferry/ferry.hpp>.
+#pragma once
+
+#include <ferry/sim.hpp>
