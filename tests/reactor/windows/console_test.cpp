@@ -10,9 +10,12 @@ using ferry::Loop;
 
 namespace {
 
-// A console of this process's own, where it has none; and Ctrl+C pressed in it.
+// In a console of this process's own: whoever shares one is told of Ctrl+C as well.
 bool press_ctrl_c() {
-  static const bool console = ::GetConsoleCP() != 0 || ::AllocConsole() != 0;
+  static const bool console = [] {
+    ::FreeConsole();
+    return ::AllocConsole() != 0;
+  }();
   return console && ::GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0) != 0;
 }
 
