@@ -4,7 +4,6 @@
 #include <ferry/ferry.hpp>
 
 #include <chrono>
-#include <csignal>
 #include <exception>
 #include <memory>
 
@@ -52,7 +51,7 @@ void serve(const bench::Arguments& arguments) {
       loop.create_server([mode = arguments.mode] { return make_protocol(mode); }, "127.0.0.1",
                          static_cast<int>(arguments.port), {.backlog = bench::backlog});
   auto server = loop.run_until_complete(std::move(listening));
-  loop.add_signal_handler(SIGTERM, [&loop] { loop.stop(); });
+  loop.add_signal_handler(bench::stop_signal, [&loop] { loop.stop(); });
   bench::ready();
   loop.run_forever();
 }

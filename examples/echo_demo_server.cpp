@@ -48,7 +48,6 @@ int main(int argc, char** argv) {
   std::fflush(stdout);  // who started us is waiting for this line
 
   loop.add_signal_handler(SIGINT, [&] { loop.stop(); });
-  loop.add_signal_handler(SIGTERM, [&] { loop.stop(); });
   loop.run_forever();
 
   server->close();

@@ -41,10 +41,11 @@ has_thing() {
     c++) has g++ || has clang++ || has c++ ;;
     clang) clang_command >/dev/null ;;
     clang-format) has clang-format || has clang-format-16 ;;
-    cmake | ccache | curl | npm | socat | strace) has "$1" ;;
+    cmake | ccache | curl | make | npm | socat | strace) has "$1" ;;
     ninja) has ninja ;;
     pkg-config) has pkg-config || has pkgconf ;;
     python3) has python3 ;;
+    perl) has perl && perl -MIPC::Cmd -MPod::Usage -e 1 2>/dev/null ;; # Debian's minimal one lacks them
     sanitizers) has_sanitizers ;;
     mingw) has x86_64-w64-mingw32-g++-posix ;;
     wine) [ -n "$(wine_folder)" ] ;;
@@ -272,6 +273,8 @@ start_wine() {
   fi
   "$wineserver" -k || true
   "$wineserver" -p
+  # Wine's services come with the first program and stay, and so does whatever output they were given.
+  "$folder/wine64" cmd /c exit </dev/null >>"$log" 2>&1 || true
   trap '"$wineserver" -k || true' EXIT
 }
 

@@ -8,7 +8,7 @@
 #include <algorithm>
 #include <string>
 
-#include "server.hpp"
+#include "listen.hpp"
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include <memory>
 #include <vector>
 
-#include "server.hpp"
+#include "listen.hpp"
 
 namespace {
 

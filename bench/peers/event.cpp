@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "server.hpp"
+#include "listen.hpp"
 
 namespace {
 

@@ -16,15 +16,16 @@
 // thread on the second.
 #pragma once
 
+#if __has_include(<sched.h>)
 #include <sched.h>
-#include <unistd.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <span>
 #include <string_view>
 #include <thread>
@@ -38,10 +39,8 @@ inline constexpr std::int64_t batch = 1000;      // of post_batch
 inline constexpr std::size_t churned = 100'000;  // timers that are armed in timer_churn
 
 inline std::uint64_t now_ns() {
-  timespec t{};
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u +
-         static_cast<std::uint64_t>(t.tv_nsec);
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<std::uint64_t>(std::chrono::nanoseconds{now}.count());
 }
 
 enum class Thread { loop, other };
@@ -71,7 +70,9 @@ inline std::size_t any_churned() { return random_number() % churned; }
 
 // From `start`, when the timers of timer_fire were armed, until all of them are due.
 inline void wait_until_due(std::uint64_t start) {
-  while (now_ns() < start + 110'000'000) usleep(1000);
+  while (now_ns() < start + 110'000'000) {
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  }
 }
 
 inline double per(std::uint64_t ns, std::int64_t n) {
@@ -111,7 +112,7 @@ class Wakes {
     thread_ = std::thread{[this, n, post, stop] {
       pin(Thread::other);
       for (std::int64_t i = 0; i < n; ++i) {
-        usleep(100);
+        std::this_thread::sleep_for(std::chrono::microseconds{100});
         woken_ = 0;
         const std::uint64_t before = now_ns();
         post();

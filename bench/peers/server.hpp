@@ -14,15 +14,10 @@
 // time, set TCP_NODELAY, and do what is idiomatic and fast in their library.
 #pragma once
 
-#include <arpa/inet.h>
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#if __has_include(<sys/resource.h>)
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#endif
 
-#include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -37,6 +32,11 @@ inline constexpr std::size_t chunk = 65536;  // the most that is read at a time
 inline constexpr std::size_t message = 64;   // of mode split
 inline constexpr int backlog = 4096;
 inline constexpr int bad_arguments = 2;  // exit status
+#ifdef SIGBREAK
+inline constexpr int stop_signal = SIGINT;  // Windows sends no other
+#else
+inline constexpr int stop_signal = SIGTERM;
+#endif
 
 enum class Mode { echo, sink, split };
 
@@ -45,11 +45,6 @@ struct Arguments {
   std::uint16_t port;
   std::string_view variant;
 };
-
-[[noreturn]] inline void fail(const char* what) {
-  std::perror(what);
-  std::exit(1);
-}
 
 // Reads the command line; also lets the process open as many connections as the system allows.
 inline Arguments parse(int argc, char** argv, const char* version,
@@ -78,33 +73,16 @@ inline Arguments parse(int argc, char** argv, const char* version,
     for (const std::string_view variant : variants) known = known || variant == arguments.variant;
     if (!known) std::exit(bad_arguments);
   }
+#ifdef SIGPIPE
   std::signal(SIGPIPE, SIG_IGN);
+#endif
+#ifdef RLIMIT_NOFILE
   rlimit limit{};
   getrlimit(RLIMIT_NOFILE, &limit);
   limit.rlim_cur = limit.rlim_max;
   setrlimit(RLIMIT_NOFILE, &limit);
+#endif
   return arguments;
-}
-
-inline sockaddr_in loopback(std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
-inline int listen_tcp(std::uint16_t port) {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  fcntl(fd, F_SETFL, O_NONBLOCK);
-  fcntl(fd, F_SETFD, FD_CLOEXEC);
-  const int one = 1;
-  const sockaddr_in address = loopback(port);
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  // accepted sockets inherit it
-  if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail("bind");
-  if (listen(fd, backlog) != 0) fail("listen");
-  return fd;
 }
 
 inline void ready() {

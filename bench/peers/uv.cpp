@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "server.hpp"
+#include "listen.hpp"
 
 namespace {
 

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
 """Runs the examples as a user would, and compares what they print.
 
-usage: check.py NAME FOLDER    one check; FOLDER has the programs of examples/
+usage: check.py NAME FOLDER [SUFFIX [EMULATOR]]
+
+One check. FOLDER has the programs of examples/, whose names end in SUFFIX; EMULATOR runs them,
+where this system cannot.
 """
 import os
 import pty
@@ -12,10 +15,21 @@ import subprocess
 import sys
 
 
-def run(*command):
-    """What a program printed, and how it ended."""
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    return done.stdout, done.returncode, done.stderr
+class Programs:
+    """The examples, by their names."""
+
+    def __init__(self, folder, suffix="", emulator=""):
+        self.folder, self.suffix, self.emulator = folder, suffix, emulator
+
+    def command(self, name, *arguments):
+        program = f"{self.folder}/{name}{self.suffix}"
+        return ([self.emulator] if self.emulator else []) + [program, *arguments]
+
+    def run(self, *name_and_arguments):
+        """What a program printed, and how it ended."""
+        done = subprocess.run(self.command(*name_and_arguments), stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60)
+        return done.stdout, done.returncode, done.stderr
 
 
 def expect(what, got, wanted):
@@ -26,32 +40,40 @@ def expect(what, got, wanted):
 class Server:
     """tcp_echo_server on a terminal of its own, so that its lines come when they are printed."""
 
-    def __init__(self, program):
+    def __init__(self, programs):
         self.terminal, end = pty.openpty()
-        self.process = subprocess.Popen([program, "0"], stdout=end, stderr=end)
+        self.process = subprocess.Popen(programs.command("tcp_echo_server", "0"),
+                                        stdin=subprocess.DEVNULL, stdout=end, stderr=end)
         os.close(end)
-        self.text = ""
+        self.raw, self.text = b"", ""
         self.port = int(self.wait_for(r"Serving on 127\.0\.0\.1:(\d+)\n"))
 
     def wait_for(self, pattern):
         while not (found := re.search(pattern, self.text)):
-            self.text += os.read(self.terminal, 4096).decode().replace("\r\n", "\n")
+            self.read()
         return found.group(1)
+
+    def read(self):
+        """Takes what comes next; whether there was something."""
+        self.raw += (data := os.read(self.terminal, 4096))
+        # An emulator's console shows and hides its cursor, and has lines' ends of its own.
+        self.text = re.sub(r"\x1b\[\?25[lh]|\r", "", self.raw.decode())
+        return data
 
     def interrupt(self):
         """Ctrl+C; all that it printed."""
         self.process.send_signal(signal.SIGINT)
         try:
-            while data := os.read(self.terminal, 4096):
-                self.text += data.decode().replace("\r\n", "\n")
+            while self.read():
+                pass
         except OSError:  # the terminal's other end is gone
             pass
         return self.process.wait(timeout=60)
 
 
-def echo(folder):
-    server = Server(f"{folder}/tcp_echo_server")
-    out, status, _ = run(f"{folder}/tcp_echo_client", str(server.port))
+def echo(programs):
+    server = Server(programs)
+    out, status, _ = programs.run("tcp_echo_client", str(server.port))
     expect("the client's output", out, "Data sent: 'Hello World!'\n"
            "Data received: 'Hello World!'\nThe server closed the connection\n"
            "Stop the event loop\n")
@@ -73,31 +95,31 @@ def echo(folder):
            "Close the client socket\nConnection from 127.0.0.1:PORT\n")
 
 
-def nobody_listens(folder):
+def nobody_listens(programs):
     with socket.socket() as taken:  # bound and not listening: its port is nobody's
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        _, status, errors = run(f"{folder}/tcp_echo_client", str(port))
+        _, status, errors = programs.run("tcp_echo_client", str(port))
     if status == 0 or f"connect to 127.0.0.1:{port}: connection refused" not in errors:
         sys.exit(f"no clear error: status {status}, {errors!r}")
 
 
-def register_socket(folder):
-    out, status, _ = run(f"{folder}/register_socket")
+def register_socket(programs):
+    out, status, _ = programs.run("register_socket")
     expect("the output", (out, status), ("Received: abc\n", 0))
 
 
-def watch_descriptor(folder):
-    out, status, _ = run(f"{folder}/watch_descriptor")
+def watch_descriptor(programs):
+    out, status, _ = programs.run("watch_descriptor")
     expect("the output", (out, status), ("Received: abc\n", 0))
 
 
-def bad_network(folder):
-    out, status, _ = run(f"{folder}/bad_network")
+def bad_network(programs):
+    out, status, _ = programs.run("bad_network")
     expect("the output", (out, status), ("500 networks, and the sum is right\n", 0))
 
 
 if __name__ == "__main__":
     checks = dict(bad_network=bad_network, echo=echo, nobody_listens=nobody_listens,
                   register_socket=register_socket, watch_descriptor=watch_descriptor)
-    checks[sys.argv[1]](sys.argv[2])
+    checks[sys.argv[1]](Programs(*sys.argv[2:]))

@@ -1,5 +1,7 @@
 #include "support/world.hpp"
 
+#include "support/skipped.hpp"
+
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -217,9 +219,6 @@ std::string pattern(std::size_t size, unsigned seed) {
   return text;
 }
 
-void skip(const std::string& why) {
-  std::printf("SKIPPED: %s\n", why.c_str());
-  std::fflush(stdout);
-}
+void skip(const std::string& why) { skipped() = why; }
 
 }  // namespace test

@@ -149,7 +149,7 @@ void block_writing(Stream& stream, std::size_t at_least = 1);
 // A pattern that shows lost, repeated and crossed bytes.
 std::string pattern(std::size_t size, unsigned seed = 1);
 
-// Prints why, so that ctest counts the test as skipped.
+// ctest counts the test as skipped, unless another section of it fails.
 void skip(const std::string& why);
 inline constexpr auto level_only =
     "by level a selector is asked only when there is something to wait for";
