@@ -235,8 +235,9 @@ class Peer:
     def do_send(self, size):
         if self.ended:
             return "ended"
-        if self.link.kind == "tcp" and self.link.is_closing():
-            return "too late"  # whether a reset comes back in time would be the kernel's choice
+        # What comes of it when the link is closing is the kernel's choice, unless it waits long.
+        if self.link.is_closing() and not (self.link.kind == "unix" and self.link.flushes()):
+            return "too late"
         self.out += pattern(self.sent + len(self.out), size_of(size))
         self.push()
         return None
@@ -295,7 +296,7 @@ class Peer:
             return "the peer's accept" if self.link.made and self.listener is not None else None
         if not self.hears():
             return None
-        if self.wanted is not None:
+        if self.wanted is not None and self.received < self.link.accepted:
             return f"{self.name} to take {self.wanted} bytes more"
         if self.received < self.link.accepted and not self.link.was_cut():
             return f"{self.name}: {self.received} of {self.link.accepted} bytes have come"
@@ -344,6 +345,12 @@ class Link:
     def is_closing(self):
         return self.lost or (self.transport is not None and self.transport.is_closing())
 
+    def flushes(self):
+        """Whether it is closing, and waits for a peer that does not read."""
+        peer = self.peer
+        stuck = not peer.closed and not peer.hears() and not self.cut
+        return stuck and not self.lost and self.accepted - peer.received > SMALL
+
     def was_cut(self):
         """Whether not all that was written must reach the peer."""
         unread = self.kind == "tcp" and self.peer.sent > self.received and self.is_closing()
@@ -357,8 +364,10 @@ class Link:
                      if reaction.number in (0, number)]
         if reactions or not quiet:
             self.world.trace.add(self.name, text, count)
-        self.world.react(reactions, self.name)
-        self.world.progress()
+        try:
+            self.world.react(reactions, self.name)
+        finally:
+            self.world.progress()
 
     def raised(self, reason):
         if self.now in ("data_received", "eof_received", "get_buffer", "buffer_updated"):
@@ -492,10 +501,7 @@ class Link:
             return None
         peer = self.peer
         if self.transport.is_closing():
-            stuck = not peer.closed and not peer.hears() and not self.cut
-            if stuck and self.accepted - peer.received > SMALL:
-                return None  # to be flushed, and nobody reads
-            return f"{self.name} to be lost"
+            return None if self.flushes() else f"{self.name} to be lost"
         if self.eof or not self.transport.is_reading():
             return None
         if self.received < peer.sent + len(peer.out) and not peer.was_reset:

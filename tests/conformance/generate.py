@@ -1,6 +1,342 @@
+"""Scenarios that are made: pairs of callback and method, and random ones; and what was met."""
+from __future__ import annotations
+
+import random
+import re
+
 PREFIXES = ("pair_", "seed_")
+AMEND = "amend: A-005 C-11 C-12 C-16 C-22 T-018"
+
+# --- pairs: every callback with every method called inside it --------------------------------
+
+# How to come to a callback; the link is c.
+PROVOKE = {
+    "connection_made": [],
+    "data_received": ["c.peer.send 10"],
+    "buffer_updated": ["c.peer.send 10"],
+    "get_buffer": ["c.peer.send 10"],
+    "eof_received": ["c.peer.send 4", "c.peer.eof"],
+    "pause_writing": ["c.peer.read off", "c.write big"],
+    "resume_writing": ["c.peer.read off", "c.limits low=0", "c.write big", "c.peer.read on"],
+    "connection_lost": ["c.write 3", "c.close"],
+    "call": ["loop.call_soon a"],
+}
+# The same, while something else is going on: a callback that comes after close(), or with an error.
+PROVOKE_CLOSING = {
+    "resume_writing": ["c.peer.read off", "c.write big", "c.close", "c.peer.read on"],
+    "connection_lost": ["c.peer.read off", "c.write big", "c.peer.reset"],
+    "call": ["c.peer.read off", "c.write big", "c.close", "loop.call_soon a"],
+    "eof_received": ["c.peer.read off", "c.write big", "c.peer.eof"],
+    "data_received": ["c.write_eof", "c.peer.send 10"],
+    "buffer_updated": ["c.write_eof", "c.peer.send 10"],
+}
+BUFFERED = ("get_buffer", "buffer_updated")
+CALLS = (
+    "write 10", "write 0", "write big", "writelines 5 0 6", "writelines 7 big", "write_eof",
+    "can_write_eof", "close", "abort", "pause_reading", "resume_reading", "is_closing",
+    "is_reading", "size", "limits high=200000", "limits high=0", "limits high=2 low=3",
+    "get_limits", "set_protocol plain", "set_protocol buffered", "names", "raise user", "raise os",
+    "loop.call_soon x", "loop.stop", "peer.send 3", "answer yes", "lend nothing",
+)
+AFTERMATH = ("c.resume_reading", "c.peer.read on", "c.write 5", "c.peer.send 7", "c.peer.eof",
+             "c.write 6", "c.close", "c.write 7", "c.abort")
+
+
+def is_pair(callback: str, call: str, kind: str) -> bool:
+    own = call.split()[0]
+    if own in ("answer", "lend") and (own, callback) not in (("answer", "eof_received"),
+                                                            ("lend", "get_buffer")):
+        return False
+    if own == "raise" and callback == "call":
+        return False
+    if call == "peer.send 3" and kind == "tcp":
+        return False  # what arrives before a close would be the kernel's choice
+    return True
+
+
+def pair(callback: str, call: str, kind: str, side: str, closing: bool) -> str:
+    buffered = " buffered" if callback in BUFFERED else ""
+    steps = (PROVOKE_CLOSING if closing else PROVOKE)[callback]
+    words = re.sub(r"[^a-z0-9]+", "_", call)
+    name = f"pair_{callback}_{words}_{kind}_{side}" + ("_closing" if closing else "")
+    head = "on a" if callback == "call" else f"on c {callback} 1"
+    own = f"c.{call}" if callback == "call" and not call.startswith("loop.") else call
+    # While it drains, how much is left is the kernel's choice: not asked for then.
+    if call == "size" and callback == "resume_writing" and closing:
+        own = "is_closing"
+    return "\n".join([f"scenario {name}", AMEND, f"link c {kind} {side}{buffered}",
+                      f"{head}: {own}", "c.open", *steps, *AFTERMATH, ""])
+
+
+def pair_scenarios() -> list[str]:
+    texts = []
+    for kind, side in (("tcp", "client"), ("unix", "server")):
+        for closing, table in ((False, PROVOKE), (True, PROVOKE_CLOSING)):
+            texts += [pair(callback, call, kind, side, closing) for callback in table
+                      for call in CALLS if is_pair(callback, call, kind)]
+    return texts
+
+
+# --- random ones ----------------------------------------------------------------------------
+#
+# Whatever is chosen, the outcome must not hang on timing. So: what hangs on the kernel's choice is
+# not asked (the size while it drains), nothing is sent to a TCP link in the breath in which it may
+# close, drains are not crossed with timers, and one link at most acts on another.
+
+SIZES = ("1", "10", "100", "1000", "3000")
+MARKS = ("high=100000", "high=65536 low=0", "high=200000 low=1000", "low=20000", "high=1 low=2",
+         "low=-1", "")
+QUIET = ("is_closing", "is_reading", "get_limits", "can_write_eof", "names")
+
+
+class Maker:
+    def __init__(self, seed: int):
+        self.seed = seed
+        self.random = random.Random(seed)
+        self.lines: list[str] = []
+        self.links: dict[str, str] = {}  # name -> kind
+        self.slow_readers: set[str] = set()  # that get no big input: how it is cut is free
+        self.calls = 0
+        self.crossed = False
+
+    def one(self, *choices: str) -> str:
+        return self.random.choice(choices)
+
+    def chance(self, percent: int) -> bool:
+        return self.random.randrange(100) < percent
+
+    def method(self, callback: str, big: bool = True) -> str:
+        """A call of a transport, without its target."""
+        draw = self.random.randrange(20)
+        if draw < 5:
+            return "write " + (self.one(*SIZES, "0") if not big or self.chance(75) else "big")
+        if draw < 7:
+            return "writelines " + " ".join(self.one(*SIZES, "0") for _ in range(3))
+        if draw < 9:
+            return self.one("pause_reading", "resume_reading")
+        if draw < 11:
+            return self.one("close", "abort", "write_eof")
+        if draw < 12:
+            return self.one("set_protocol plain", "set_protocol buffered")
+        if draw < 13:
+            return ("limits " + self.one(*MARKS)).strip()
+        if draw < 15 and callback in ("", "connection_made", "data_received", "connection_lost"):
+            return "size"
+        return self.one(*QUIET)
+
+    def reaction(self, name: str) -> None:
+        callback = self.one("connection_made", "data_received", "eof_received", "pause_writing",
+                            "resume_writing", "connection_lost", "data_received", "buffer_updated",
+                            "get_buffer")
+        number = self.one("1", "1", "1", "2", "3")
+        actions = []
+        for _ in range(self.random.randrange(1, 4)):
+            draw = self.random.randrange(12)
+            if draw == 0:
+                actions.append("raise " + self.one("user", "os"))
+                break
+            if draw == 1 and callback == "eof_received":
+                actions.append("answer yes")
+            elif draw == 2:
+                actions.append("loop.call_soon " + self.new_call(name))
+            elif draw == 3 and self.links[name] == "unix":
+                actions.append("peer.send " + self.one(*SIZES))
+            elif draw == 4 and not self.crossed and name != min(self.links):
+                self.crossed = True
+                actions.append(min(self.links) + "." + self.method("other", big=False))
+            else:
+                actions.append(self.method(callback))
+        if callback in ("data_received", "buffer_updated", "get_buffer") or any(
+                "pause" in action for action in actions):
+            self.slow_readers.add(name)
+        self.lines.append(f"on {name} {callback} {number}: {', '.join(actions)}")
+
+    def new_call(self, owner: str) -> str:
+        """A named call that acts on its owner; what that call schedules acts on nothing."""
+        self.calls += 1
+        name = f"call{self.calls}"
+        actions = [f"{owner}.{self.method('call', big=False)}"
+                   for _ in range(self.random.randrange(0, 3))]
+        if self.chance(20):
+            actions.append(f"loop.call_soon {name}_next")
+        if any("pause" in action for action in actions):
+            self.slow_readers.add(owner)
+        if actions:
+            self.lines.append(f"on {name}: {', '.join(actions)}")
+        return name
+
+    def step(self, name: str) -> list[str]:
+        draw = self.random.randrange(24)
+        if draw < 7:
+            steps = [f"{name}.{self.method('')}"]
+            while self.chance(25):
+                steps.append(f"+ {name}.{self.method('')}")
+            return steps
+        if draw < 13:
+            return self.sending(name)
+        if draw < 15:
+            return [f"{name}.peer.read " + self.one("on", "off")]
+        if draw < 16:
+            return [f"{name}.peer." + self.one("eof", "eof", "close", "reset")]
+        if draw < 18:
+            return [f"{name}.peer.read off", f"{name}.write big", f"{name}.peer.read on"]
+        if draw < 19:
+            return [f"{name}.resume_reading"]
+        return self.loop_step(name)
+
+    def sending(self, name: str) -> list[str]:
+        if name not in self.slow_readers and self.chance(15):
+            return [f"{name}.peer.send big"]
+        steps = [f"{name}.peer.send {self.one(*SIZES)}"]
+        if self.chance(20):
+            steps.append(f"+ {name}.peer." + self.one("eof", "close", "send 50"))
+        elif self.chance(15):
+            steps.append(f"+ {name}.pause_reading")
+            self.slow_readers.add(name)
+        return steps
+
+    def loop_step(self, name: str) -> list[str]:
+        draw = self.random.randrange(5)
+        if draw == 0:
+            return ["loop.call_soon " + self.new_call(name)]
+        if draw == 1:
+            delays = sorted(self.random.randrange(0, 4) for _ in range(3))
+            names = [self.plain_call() for _ in delays]
+            steps = [f"loop.call_later {delay} {of}" for delay, of in zip(delays, names)]
+            if self.chance(40):
+                steps.append("loop.cancel " + self.one(*names))
+            return [steps[0], *("+ " + step for step in steps[1:])]
+        names = [self.plain_call() for _ in range(3)]
+        steps = [f"loop.call_soon {of}" for of in names]
+        if draw == 2:
+            steps.insert(1, "loop.stop")
+        if draw == 3:
+            steps.append("loop.cancel " + self.one(*names))
+        return [steps[0], *("+ " + step for step in steps[1:])]
+
+    def plain_call(self) -> str:
+        self.calls += 1
+        return f"call{self.calls}"
+
+    def future_steps(self) -> list[str]:
+        self.lines.append("future f")
+        steps = [self.one(f"f.then {self.plain_call()}", f"f.await {self.plain_call()}",
+                          "f.set_result", "f.set_error", "f.cancel", "f.done", "f.result")
+                 for _ in range(6)]
+        return [("+ " if at and self.chance(50) else "") + step for at, step in enumerate(steps)]
+
+    def make(self) -> str:
+        for name in "cde"[:self.random.randrange(1, 4)]:
+            self.links[name] = self.one("tcp", "unix")
+            buffered = " buffered" if self.chance(35) else ""
+            self.lines.append(
+                f"link {name} {self.links[name]} {self.one('client', 'server')}{buffered}")
+        for name in self.links:
+            for _ in range(self.random.randrange(0, 4)):
+                self.reaction(name)
+        steps = []
+        for name in self.links:
+            steps.append(f"{name}.open")
+            for _ in range(self.random.randrange(2, 7)):
+                steps += self.step(self.one(*self.links))
+        if self.chance(20):
+            steps += self.future_steps()
+        # Lines of calls that steps declared stand before the steps.
+        big = [step for step in steps if step.endswith("peer.send big")]
+        steps = [step for step in steps
+                 if step not in big or step.split(".")[0] not in self.slow_readers]
+        return "\n".join([f"scenario seed_{self.seed}", AMEND, *self.lines, *steps, ""])
+
+
+def random_scenario(seed: int) -> str:
+    return Maker(seed).make()
+
+
+# --- what was met ---------------------------------------------------------------------------
+
+CALLBACK = re.compile(r"(?:#\d+ )?(factory|connection_made|data_received|buffer_updated|"
+                      r"get_buffer|eof_received|pause_writing|resume_writing|connection_lost|call)"
+                      r"\b")
+CALLBACKS = ("factory", "connection_made", "data_received", "get_buffer", "buffer_updated",
+             "eof_received", "pause_writing", "resume_writing", "connection_lost", "call")
+METHODS = ("write", "writelines", "write_eof", "can_write_eof", "close", "abort", "pause_reading",
+           "resume_reading", "is_closing", "is_reading", "size", "limits", "get_limits",
+           "set_protocol", "names", "raise", "call_soon", "stop", "peer.send")
+PHASES = ("opening", "open", "shut", "ended", "shut+ended", "flushing", "aborted", "lost")
+EVENTS = ("connection_made", "data_received", "buffer_updated", "eof_received", "answer",
+          "pause_writing", "resume_writing", "connection_lost none", "connection_lost reset",
+          "connection_lost broken_pipe", "connection_lost user", "write", "writelines",
+          "write_eof", "close", "abort", "pause_reading", "resume_reading", "limits",
+          "set_protocol", "raise")
+
+
 class Matrix:
-    def take(self, actors): pass
-    def shown(self): return ""
-def random_scenario(seed): return ""
-def pair_scenarios(): return []
+    """Which methods were called in which callbacks, and what came in which phase of a link's life,
+    counted in ferry's traces."""
+
+    def __init__(self) -> None:
+        self.pairs: dict[tuple[str, str], int] = {}
+        self.edges: dict[tuple[str, str], int] = {}
+
+    def take(self, actors: dict[str, list[str]]) -> None:
+        for actor, lines in actors.items():
+            if not actor.endswith(".peer"):
+                self.take_actor(actor, lines)
+
+    def take_actor(self, actor: str, lines: list[str]) -> None:
+        phase = "opening"
+        inside: list[str] = []  # the callback at each depth
+        for line in lines:
+            text = line.strip()
+            depth = (len(line) - len(text)) // 2
+            del inside[depth:]
+            callback = CALLBACK.match(text)
+            verb = text.removeprefix("* ").split(" ")[0]
+            own = verb.removeprefix(actor + ".") if text.startswith("* ") else verb
+            event = text if text in EVENTS else callback.group(1) if callback else own
+            if event in EVENTS:
+                key = (event, phase)
+                self.edges[key] = self.edges.get(key, 0) + 1
+            if callback:
+                inside.append(callback.group(1))
+            else:
+                where = inside[-1] if inside and depth and inside[-1] else ""
+                method = verb.rsplit(".", 1)[-1] if not verb.endswith("peer.send") else "peer.send"
+                inside.append("")
+                if where and method in METHODS:
+                    self.pairs[where, method] = self.pairs.get((where, method), 0) + 1
+            phase = self.after(phase, event)
+
+    @staticmethod
+    def after(phase: str, event: str) -> str:
+        if event.startswith("connection_lost"):
+            return "lost"
+        if phase in ("aborted", "lost"):
+            return phase
+        moves = {"connection_made": {"opening": "open"}, "abort": {},
+                 "close": {}, "write_eof": {"open": "shut", "ended": "shut+ended"},
+                 "eof_received": {"open": "ended", "shut": "shut+ended"}}
+        if event == "abort" and phase != "opening":
+            return "aborted"
+        if event == "close" and phase != "opening":
+            return "flushing"
+        return moves.get(event, {}).get(phase, phase)
+
+    def shown(self) -> str:
+        return "\n".join(["What was called inside which callback:",
+                          table(METHODS, CALLBACKS, lambda m, c: self.pairs.get((c, m), 0)),
+                          "", "What came in which phase of a link (flushing: after close()):",
+                          table(EVENTS, PHASES, lambda e, p: self.edges.get((e, p), 0))])
+
+
+def table(rows, columns, count) -> str:
+    width = max(map(len, rows)) + 2
+    lines = [" " * width + "".join(f"{short(column):>12}" for column in columns)]
+    for row in rows:
+        cells = (count(row, column) for column in columns)
+        lines.append(f"{row:<{width}}" + "".join(f"{cell or '-':>12}" for cell in cells))
+    return "\n".join(lines)
+
+
+def short(name: str) -> str:
+    return name.replace("connection_", "").replace("_received", "").replace("_writing", "")

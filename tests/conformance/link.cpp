@@ -121,16 +121,24 @@ std::shared_ptr<ferry::StreamProtocol> Link::factory() {
   return new_protocol(buffered);
 }
 
+bool Link::flushes() const {
+  const bool stuck = !peer.closed && !peer.hears() && !cut;
+  return stuck && !lost && accepted > peer.received + small;
+}
+
 bool Link::was_cut() const {
   return cut || (kind == "tcp" && peer.sent > received && is_closing());
 }
 
 void Link::called(const std::string& callback, const std::string& text,
                   std::optional<std::size_t> count, bool quiet) {
+  struct Tell {  // also when the scenario throws
+    World& world;
+    ~Tell() { world.progress(); }
+  } const tell{world};
   const auto reactions = world.reactions(name, callback, ++counts_[callback]);
   if (!reactions.empty() || !quiet) world.trace.add(name, text, count);
   world.react(reactions, name);
-  world.progress();
 }
 
 void Link::raise(const std::string& reason) {
@@ -267,9 +275,7 @@ Answer Link::waits_for() const {
   if (returning_) return name + "'s open() to return";
   if (!made || lost) return {};
   if (transport->is_closing()) {
-    const bool stuck = !peer.closed && !peer.hears() && !cut;
-    if (stuck && accepted > peer.received + small) return {};  // to be flushed; nobody reads
-    return name + " to be lost";
+    return flushes() ? std::nullopt : Answer{name + " to be lost"};
   }
   if (eof || !transport->is_reading()) return {};
   if (received < peer.sent + peer.out.size() && !peer.was_reset) {

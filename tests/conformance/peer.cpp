@@ -111,8 +111,8 @@ Answer Peer::perform(const std::string& verb, const std::vector<std::string>& ar
 
 Answer Peer::send(const std::string& size) {
   if (ended) return "ended";
-  // Whether a reset comes back in time would be the kernel's choice.
-  if (link_.kind == "tcp" && link_.is_closing()) return "too late";
+  // What comes of it when the link is closing is the kernel's choice, unless it waits long.
+  if (link_.is_closing() && !(link_.kind == "unix" && link_.flushes())) return "too late";
   out += pattern(sent + out.size(), size_of(size));
   push();
   return {};
@@ -144,7 +144,7 @@ Answer Peer::waits_for() const {
     return link_.made && listener_ ? Answer{"the peer's accept"} : std::nullopt;
   }
   if (!hears()) return {};
-  if (wanted_) return name_ + " to take " + std::to_string(*wanted_) + " bytes more";
+  if (wanted_ && received < link_.accepted) return name_ + " to take " + std::to_string(*wanted_) + " bytes more";
   if (received < link_.accepted && !link_.was_cut()) {
     return name_ + ": " + std::to_string(received) + " of " + std::to_string(link_.accepted) +
            " bytes have come";

@@ -124,6 +124,8 @@ class Link {
   std::shared_ptr<ferry::StreamProtocol> new_protocol(bool buffered);
   std::shared_ptr<ferry::StreamProtocol> factory();
   bool is_closing() const { return lost || (transport != nullptr && transport->is_closing()); }
+  // Whether it is closing, and waits for a peer that does not read.
+  bool flushes() const;
   // Whether not all that was written must reach the peer.
   bool was_cut() const;
   void called(const std::string& callback, const std::string& text,
