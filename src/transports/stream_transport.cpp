@@ -148,6 +148,15 @@ void StreamTransport::failed(const Error& error) {
   perform(life_.abort());
 }
 
+// What the callback wrote before it threw has its one try, as with abort(); what it threw is the
+// reason, also if that fails.
+void StreamTransport::callback_threw(const Error& error) {
+  if (life_.phase() == Phase::lost) return;
+  attempt();
+  reason_ = std::make_unique<Error>(error);
+  perform(life_.abort());
+}
+
 // The end comes when the life is over and the channel has let go of every buffer: the later of the
 // two.
 void StreamTransport::closed() {
@@ -224,11 +233,8 @@ std::span<std::byte> StreamTransport::read_buffer() {
     const auto asked = caller_.protocol();
     std::span<std::byte> buffer;
     const Error error = caller_.get_buffer(site(), buffer);
+    if (error) callback_threw(error);
     core().flush_now();
-    if (error) {
-      failed(error);
-      return {};
-    }
     if (!life_.may_read()) return {};
     if (caller_.protocol() == asked) return buffer;
     // It put another protocol in its place: that one's buffer then, or the loop's (T-013).
@@ -243,7 +249,7 @@ void StreamTransport::bytes_read(std::size_t count) {
       caller_.buffered()
           ? caller_.buffer_updated(site(), count)
           : caller_.data_received(site(), BytesView{core().scratch().data(), count});
-  if (error) failed(error);
+  if (error) callback_threw(error);
   core().flush_now();
 }
 
@@ -251,7 +257,7 @@ void StreamTransport::deliver_eof() {
   if ((life_.eof() & act::eof_received) == 0) return;
   bool keep_open = false;
   const Error error = caller_.eof_received(site(), keep_open);
-  if (error) return failed(error);
+  if (error) return callback_threw(error);
   attempt();
   perform(life_.eof_answered(keep_open, queue_.empty()));
   if (life_.phase() == Phase::flushing) arm_flush_timer();
