@@ -3,6 +3,7 @@
 #include "support/lender.hpp"
 #include "support/world.hpp"
 
+#include <cerrno>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -73,4 +74,31 @@ TEST_CASE("what a callback throws is the reason, though what it wrote could not 
   world.run_until([&] { return stream.protocol->lost; });
   CHECK(stream.protocol->reason.what() == "oops");
   CHECK(world.take_reports().size() == 1);
+}
+
+TEST_CASE("with a high mark of zero, a write inside resume_writing that the system takes does not "
+          "pause",
+          "[T-026][S-035][S-038]") {
+  World world;
+  Stream stream = open_stream(world, any_carrier());
+  stream.transport->set_write_buffer_limits({.high = 0, .low = {}});
+  stream.protocol->on_resume = [&] {
+    stream.protocol->on_resume = nullptr;
+    stream.transport->write("more");
+  };
+  Calls calls;
+  calls.fail(Call::send, EAGAIN);
+  stream.transport->write("first ");
+  CHECK(stream.protocol->pauses == 1);
+  // An event, in case that the backend reports edges: there was none for a refusal of ours.
+  stream.peer.send("wake up");
+  std::string got;
+  world.run_until([&] {
+    got += stream.peer.receive();
+    return got.size() == 10;
+  });
+  CHECK(got == "first more");
+  world.settle();
+  CHECK(stream.protocol->pauses == 1);
+  CHECK(stream.protocol->resumes == 1);
 }
