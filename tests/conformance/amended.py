@@ -4,13 +4,14 @@ A scenario says "amend: C-11 C-16", and the oracle then plays by these rows. It 
 scenarios, which meet the known differences all the time; each row here has a scenario of its own
 in scenarios/ that shows the difference without an amendment.
 """
-from asyncio import protocols, selector_events
+from asyncio import selector_events
 
 ROWS = {
     "A-005": "what get_buffer() does to its transport holds at once: nothing is read after it "
              "closed, paused, or gave way to another protocol",
     "C-11": "new marks may resume writing too, in a later turn, judged again then",
     "C-12": "connection_lost() comes once, in a turn of its own",
+    "C-13": "writelines() is a write() for each element, marks included",
     "C-16": "from the end of input on nothing is read: is_reading() is false, and "
             "resume_reading() does not bring the end a second time",
     "C-22": "a transport that is lost throws nothing",
@@ -103,7 +104,11 @@ class Amended(Original):
     def writelines(self, chunks):
         if self._is_gone() or ("T-018" in rows and self._closing and not self._eof):
             return
-        super().writelines(chunks)
+        if "C-13" not in rows:
+            super().writelines(chunks)
+        else:
+            for chunk in chunks:
+                self.write(chunk)
 
     # --- A-005 ---
 

@@ -23,6 +23,8 @@ from scenario import BIG, SMALL
 
 BUFFER = 65536  # the kernel's buffers of every socket: together far below BIG
 IDLE_TURNS = 5  # what a chain of callbacks needs to come to its end
+# The callbacks whose exceptions end the connection (C-15).
+FATAL = ("data_received", "eof_received", "get_buffer", "buffer_updated")
 WORDS = {errno.ECONNRESET: "reset", errno.EPIPE: "broken_pipe", errno.ETIMEDOUT: "timed_out",
          errno.ECONNREFUSED: "refused", errno.ENOBUFS: "no_buffers", errno.ENOENT: "no_entry",
          errno.ECONNABORTED: "aborted", errno.ENOTCONN: "not_connected"}
@@ -362,21 +364,14 @@ class Link:
         self.counts[callback] = number = self.counts.get(callback, 0) + 1
         reactions = [reaction for reaction in self.world.reactions(self.name, callback)
                      if reaction.number in (0, number)]
+        if reactions:
+            self.world.trace.last.pop(self.name, None)  # nothing is merged with what reacts
         if reactions or not quiet:
             self.world.trace.add(self.name, text, count)
         try:
             self.world.react(reactions, self.name)
         finally:
             self.world.progress()
-
-    def raised(self, reason):
-        if self.now in ("data_received", "eof_received", "get_buffer", "buffer_updated"):
-            self.cut = True
-        exc = UserError("of the scenario")
-        if reason == "os":
-            exc = UserOsError(errno.ENOBUFS, "of the scenario")
-        exc.link = self.name
-        raise exc
 
     # --- what may be asked of the transport ---
 
@@ -526,9 +521,7 @@ class Callbacks:
         self.prefix = "" if number == 1 else f"#{number} "
 
     def called(self, callback, argument="", count=None, quiet=False):
-        link = self.link
-        link.now = callback
-        link.called(callback, self.prefix + callback + argument, count, quiet)
+        self.link.called(callback, self.prefix + callback + argument, count, quiet)
 
     def connection_made(self, transport):
         self.link.made = True
@@ -639,11 +632,12 @@ class Server:
 
 
 class World:
+    paths = 0  # so far, of all worlds
+
     def __init__(self, script, folder, patience):
         self.script, self.folder, self.patience = script, folder, patience
         self.loop = asyncio.new_event_loop()
         self.trace = Trace()
-        self.paths = 0
         self.waiter = None
         self.handles, self.due, self.tasks = {}, {}, []
         self.loop.set_exception_handler(self.handler)
@@ -661,8 +655,8 @@ class World:
                          ("127.0.0.1", 0) if tcp else self.new_path())
 
     def new_path(self):
-        self.paths += 1
-        return os.path.join(self.folder, f"{id(self)}.{self.paths}")
+        World.paths += 1
+        return os.path.join(self.folder, str(World.paths))
 
     def handler(self, _loop, context):
         exc = context.get("exception")
@@ -680,13 +674,14 @@ class World:
             for reaction in reactions:
                 for action in reaction.actions:
                     self.trace.add(owner, action.text)
-                    self.perform(action, owner)
+                    if action.kind == "self":
+                        self.perform_self(action, reaction.callback, owner)
+                    else:
+                        self.perform(action, owner)
         finally:
             self.trace.depth -= 1
 
     def perform(self, action, owner):
-        if action.kind == "self":
-            return self.perform_self(action, self.links[owner])
         self.trace.depth += 1
         try:
             if action.kind == "loop":
@@ -696,7 +691,7 @@ class World:
                 result = self.perform_future(future, action.verb, action.args, owner)
             else:
                 result = self.target(action).perform(action.verb, action.args)
-        except Exception as exc:
+        except (Exception, asyncio.CancelledError) as exc:
             result = word(exc)
         if result is not None:
             self.trace.add(owner, "= " + result)
@@ -708,11 +703,17 @@ class World:
         link = self.links[action.target.removesuffix(".peer")]
         return link.peer if action.kind == "peer" else link
 
-    @staticmethod
-    def perform_self(action, link):
+    def perform_self(self, action, callback, owner):
         if action.verb == "raise":
-            link.raised(action.args[0])
-        elif action.verb == "answer":
+            if callback in FATAL:
+                self.links[owner].cut = True
+            exc = UserError("of the scenario")
+            if action.args[0] == "os":
+                exc = UserOsError(errno.ENOBUFS, "of the scenario")
+            exc.link = owner
+            raise exc
+        link = self.links[owner]
+        if action.verb == "answer":
             link.answer = action.args[0] == "yes"
         else:
             link.empty = True
@@ -738,8 +739,10 @@ class World:
         if self.due.get(name):
             self.due[name] -= 1
         self.trace.add(owner, "call " + name)
-        self.react(self.reactions(name, "call"), owner)
-        self.progress()
+        try:
+            self.react(self.reactions(name, "call"), owner)
+        finally:
+            self.progress()
 
     def perform_future(self, future, verb, args, owner):
         if verb == "set_result":

@@ -1,7 +1,8 @@
 // Plays scenarios on ferry and prints what happened, for tests/conformance/run to compare.
 //
-//   ferry_driver [--backend NAME] [--patience SECONDS] FILE…
+//   ferry_driver [--backend NAME] [--patience SECONDS] [--phases] FILE…
 //
+// --phases adds to each line of a link the phase of its life, as in "c@open| close".
 // Without --backend: the one that FERRY_TEST_BACKEND names, or the system's own.
 #include "world.hpp"
 
@@ -35,6 +36,7 @@ class Folder {
 struct Options {
   std::string backend = "native";
   double patience = 10;
+  bool phases = false;
   std::vector<std::string> files;
 };
 
@@ -49,6 +51,8 @@ Options read_options(const std::vector<std::string>& words) {
       options.backend = words[++i];
     } else if (words[i] == "--patience" && has_value) {
       options.patience = std::stod(words[++i]);
+    } else if (words[i] == "--phases") {
+      options.phases = true;
     } else if (words[i].starts_with("--")) {
       throw std::invalid_argument{"unknown option " + words[i]};
     } else {
@@ -70,7 +74,7 @@ int main(int argc, char** argv) {
       for (const conformance::Scenario& scenario : conformance::read_scenarios(file)) {
         const std::string prefix = folder.path() + "/" + std::to_string(++number) + "-";
         conformance::World world{scenario, prefix, ferry::Seconds{options.patience},
-                                 ferry::Backend::named(options.backend)};
+                                 ferry::Backend::named(options.backend), options.phases};
         world.run();
       }
     }

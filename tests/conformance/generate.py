@@ -1,16 +1,16 @@
-"""Scenarios that are made: pairs of callback and method, and random ones; and what was met."""
+"""Scenarios that are made: pairs of callback and method, and random ones."""
 from __future__ import annotations
 
 import random
 import re
 
-PREFIXES = ("pair_", "seed_")
 AMEND = "amend: A-005 C-11 C-12 C-16 C-22 T-018"
 
 # --- pairs: every callback with every method called inside it --------------------------------
 
 # How to come to a callback; the link is c.
 PROVOKE = {
+    "factory": [],
     "connection_made": [],
     "data_received": ["c.peer.send 10"],
     "buffer_updated": ["c.peer.send 10"],
@@ -44,23 +44,29 @@ AFTERMATH = ("c.resume_reading", "c.peer.read on", "c.write 5", "c.peer.send 7",
 
 def is_pair(callback: str, call: str, kind: str) -> bool:
     own = call.split()[0]
+    if callback == "factory" and not call.startswith(("raise", "loop.")):
+        return False
     if own in ("answer", "lend") and (own, callback) not in (("answer", "eof_received"),
                                                             ("lend", "get_buffer")):
-        return False
-    if own == "raise" and callback == "call":
         return False
     if call == "peer.send 3" and kind == "tcp":
         return False  # what arrives before a close would be the kernel's choice
     return True
 
 
+def pair_name(callback: str, call: str, kind: str, side: str, closing: bool) -> str:
+    words = re.sub(r"[^a-z0-9]+", "_", call)
+    return f"pair_{callback}_{words}_{kind}_{side}" + ("_closing" if closing else "")
+
+
 def pair(callback: str, call: str, kind: str, side: str, closing: bool) -> str:
     buffered = " buffered" if callback in BUFFERED else ""
     steps = (PROVOKE_CLOSING if closing else PROVOKE)[callback]
-    words = re.sub(r"[^a-z0-9]+", "_", call)
-    name = f"pair_{callback}_{words}_{kind}_{side}" + ("_closing" if closing else "")
+    name = pair_name(callback, call, kind, side, closing)
     head = "on a" if callback == "call" else f"on c {callback} 1"
-    own = f"c.{call}" if callback == "call" and not call.startswith("loop.") else call
+    own = call
+    if callback == "call" and not call.startswith(("loop.", "raise")):
+        own = f"c.{call}"
     # While it drains, how much is left is the kernel's choice: not asked for then.
     if call == "size" and callback == "resume_writing" and closing:
         own = "is_closing"
@@ -68,12 +74,16 @@ def pair(callback: str, call: str, kind: str, side: str, closing: bool) -> str:
                       f"{head}: {own}", "c.open", *steps, *AFTERMATH, ""])
 
 
-def pair_scenarios() -> list[str]:
-    texts = []
+def pair_scenarios() -> dict[str, str]:
+    """Their texts, by name."""
+    texts = {}
     for kind, side in (("tcp", "client"), ("unix", "server")):
         for closing, table in ((False, PROVOKE), (True, PROVOKE_CLOSING)):
-            texts += [pair(callback, call, kind, side, closing) for callback in table
-                      for call in CALLS if is_pair(callback, call, kind)]
+            for callback in table:
+                for call in CALLS:
+                    if is_pair(callback, call, kind):
+                        of = (callback, call, kind, side, closing)
+                        texts[pair_name(*of)] = pair(*of)
     return texts
 
 
@@ -250,93 +260,3 @@ class Maker:
 
 def random_scenario(seed: int) -> str:
     return Maker(seed).make()
-
-
-# --- what was met ---------------------------------------------------------------------------
-
-CALLBACK = re.compile(r"(?:#\d+ )?(factory|connection_made|data_received|buffer_updated|"
-                      r"get_buffer|eof_received|pause_writing|resume_writing|connection_lost|call)"
-                      r"\b")
-CALLBACKS = ("factory", "connection_made", "data_received", "get_buffer", "buffer_updated",
-             "eof_received", "pause_writing", "resume_writing", "connection_lost", "call")
-METHODS = ("write", "writelines", "write_eof", "can_write_eof", "close", "abort", "pause_reading",
-           "resume_reading", "is_closing", "is_reading", "size", "limits", "get_limits",
-           "set_protocol", "names", "raise", "call_soon", "stop", "peer.send")
-PHASES = ("opening", "open", "shut", "ended", "shut+ended", "flushing", "aborted", "lost")
-EVENTS = ("connection_made", "data_received", "buffer_updated", "eof_received", "answer",
-          "pause_writing", "resume_writing", "connection_lost none", "connection_lost reset",
-          "connection_lost broken_pipe", "connection_lost user", "write", "writelines",
-          "write_eof", "close", "abort", "pause_reading", "resume_reading", "limits",
-          "set_protocol", "raise")
-
-
-class Matrix:
-    """Which methods were called in which callbacks, and what came in which phase of a link's life,
-    counted in ferry's traces."""
-
-    def __init__(self) -> None:
-        self.pairs: dict[tuple[str, str], int] = {}
-        self.edges: dict[tuple[str, str], int] = {}
-
-    def take(self, actors: dict[str, list[str]]) -> None:
-        for actor, lines in actors.items():
-            if not actor.endswith(".peer"):
-                self.take_actor(actor, lines)
-
-    def take_actor(self, actor: str, lines: list[str]) -> None:
-        phase = "opening"
-        inside: list[str] = []  # the callback at each depth
-        for line in lines:
-            text = line.strip()
-            depth = (len(line) - len(text)) // 2
-            del inside[depth:]
-            callback = CALLBACK.match(text)
-            verb = text.removeprefix("* ").split(" ")[0]
-            own = verb.removeprefix(actor + ".") if text.startswith("* ") else verb
-            event = text if text in EVENTS else callback.group(1) if callback else own
-            if event in EVENTS:
-                key = (event, phase)
-                self.edges[key] = self.edges.get(key, 0) + 1
-            if callback:
-                inside.append(callback.group(1))
-            else:
-                where = inside[-1] if inside and depth and inside[-1] else ""
-                method = verb.rsplit(".", 1)[-1] if not verb.endswith("peer.send") else "peer.send"
-                inside.append("")
-                if where and method in METHODS:
-                    self.pairs[where, method] = self.pairs.get((where, method), 0) + 1
-            phase = self.after(phase, event)
-
-    @staticmethod
-    def after(phase: str, event: str) -> str:
-        if event.startswith("connection_lost"):
-            return "lost"
-        if phase in ("aborted", "lost"):
-            return phase
-        moves = {"connection_made": {"opening": "open"}, "abort": {},
-                 "close": {}, "write_eof": {"open": "shut", "ended": "shut+ended"},
-                 "eof_received": {"open": "ended", "shut": "shut+ended"}}
-        if event == "abort" and phase != "opening":
-            return "aborted"
-        if event == "close" and phase != "opening":
-            return "flushing"
-        return moves.get(event, {}).get(phase, phase)
-
-    def shown(self) -> str:
-        return "\n".join(["What was called inside which callback:",
-                          table(METHODS, CALLBACKS, lambda m, c: self.pairs.get((c, m), 0)),
-                          "", "What came in which phase of a link (flushing: after close()):",
-                          table(EVENTS, PHASES, lambda e, p: self.edges.get((e, p), 0))])
-
-
-def table(rows, columns, count) -> str:
-    width = max(map(len, rows)) + 2
-    lines = [" " * width + "".join(f"{short(column):>12}" for column in columns)]
-    for row in rows:
-        cells = (count(row, column) for column in columns)
-        lines.append(f"{row:<{width}}" + "".join(f"{cell or '-':>12}" for cell in cells))
-    return "\n".join(lines)
-
-
-def short(name: str) -> str:
-    return name.replace("connection_", "").replace("_received", "").replace("_writing", "")

@@ -16,7 +16,6 @@ class Callbacks {
  protected:
   void called(const std::string& callback, const std::string& argument = "",
               std::optional<std::size_t> count = std::nullopt, bool quiet = false) {
-    link_.now = callback;
     link_.called(callback, prefix_ + callback + argument, count, quiet);
   }
   void made(ferry::Transport& transport) {
@@ -88,11 +87,6 @@ class Buffered : public WithCallbacks<ferry::BufferedProtocol> {
   std::vector<std::byte> memory_ = std::vector<std::byte>(65536);
 };
 
-bool fatal(const std::string& callback) {
-  return callback == "data_received" || callback == "eof_received" || callback == "get_buffer" ||
-         callback == "buffer_updated";
-}
-
 }  // namespace
 
 Link::Link(World& of, const LinkDeclared& declared)
@@ -132,19 +126,11 @@ bool Link::was_cut() const {
 
 void Link::called(const std::string& callback, const std::string& text,
                   std::optional<std::size_t> count, bool quiet) {
-  struct Tell {  // also when the scenario throws
-    World& world;
-    ~Tell() { world.progress(); }
-  } const tell{world};
+  const Progress told{world};
   const auto reactions = world.reactions(name, callback, ++counts_[callback]);
+  if (!reactions.empty()) world.trace.merge_no_more(name);
   if (!reactions.empty() || !quiet) world.trace.add(name, text, count);
   world.react(reactions, name);
-}
-
-void Link::raise(const std::string& reason) {
-  if (fatal(now)) cut = true;
-  if (reason == "os") throw UserOsError{name};
-  throw UserError{name};
 }
 
 Answer Link::open() {

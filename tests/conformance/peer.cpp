@@ -144,7 +144,9 @@ Answer Peer::waits_for() const {
     return link_.made && listener_ ? Answer{"the peer's accept"} : std::nullopt;
   }
   if (!hears()) return {};
-  if (wanted_ && received < link_.accepted) return name_ + " to take " + std::to_string(*wanted_) + " bytes more";
+  if (wanted_ && received < link_.accepted) {
+    return name_ + " to take " + std::to_string(*wanted_) + " bytes more";
+  }
   if (received < link_.accepted && !link_.was_cut()) {
     return name_ + ": " + std::to_string(received) + " of " + std::to_string(link_.accepted) +
            " bytes have come";

@@ -167,11 +167,11 @@ class Reader {
     if (colon == std::string::npos || head.size() < 2) fail("'on WHO …: ACTION, ACTION …'");
     const std::string who = head[1];
     Reaction reaction;
-    if (is_number(head.back())) {
+    const bool of_link = link_of(who);
+    if (of_link && is_number(head.back())) {
       reaction.number = std::stoi(head.back());
       head.pop_back();
     }
-    const bool of_link = link_of(who);
     if (head.size() != (of_link ? 3u : 2u)) fail("'on LINK CALLBACK …' or 'on NAME …'");
     reaction.callback = of_link ? head[2] : "call";
     if (of_link && !callbacks.contains(head[2])) fail("a callback, not '" + head[2] + "'");

@@ -14,7 +14,7 @@ SIDES = ("client", "server")
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 ROW = re.compile(r"[SCAT]-\d+")
-VERSION = re.compile(r"3\.\d+")
+VERSION = re.compile(r"3\.\d{1,3}")
 
 # What stands behind a verb, by target: the kind of each argument; "…" repeats the last one.
 VERBS = {
@@ -43,6 +43,7 @@ VERBS = {
     # Not calls: what the callback itself does. Only in reactions.
     "self": {"raise": ("reason",), "answer": ("answer",), "lend": ("nothing",)},
 }
+ONLY_IN = {"answer": "eof_received", "lend": "get_buffer"}
 ARGUMENTS = {
     "size": re.compile(r"big|\d{1,5}"), "number": re.compile(r"\d{1,7}"), "name": NAME,
     "mark": re.compile(r"(?:high|low)=(?:-?\d{1,9}|\+\d{1,9})"), "switch": re.compile(r"on|off"),
@@ -145,7 +146,9 @@ class Reader:
 
     def read(self) -> list[Scenario]:
         for self.number, raw in enumerate(self.lines, 1):
-            line = raw.split("#", 1)[0].strip()
+            line = raw.strip()
+            if not line.startswith("|"):  # in a trace, "#2" is a protocol
+                line = line.split("#", 1)[0].strip()
             words = line.split()
             if words and words[0] == "scenario":
                 self.begin(words)
@@ -260,20 +263,19 @@ class Reader:
         words = head.split()[1:]
         if not colon or not words:
             raise self.fail("'on LINK CALLBACK [NUMBER]: ACTION, ACTION …' or 'on NAME: ACTION …'")
-        who, callback, number = words[0], "call", 0
+        who, callback, number = words[0], "call", ""
         if who in self.now.links:
             if len(words) not in (2, 3) or words[1] not in CALLBACKS:
                 raise self.fail(f"a callback after '{who}': {', '.join(CALLBACKS)}")
-            callback = words[1]
-        elif len(words) > 2 or not NAME.fullmatch(who):
+            callback, number = words[1], "".join(words[2:])
+        elif len(words) > 1 or not NAME.fullmatch(who):
             raise self.fail(f"a link that stands above, or the name of a call, not '{who}'")
-        rest = words[2:] if who in self.now.links else words[1:]
-        if rest and not rest[0].isdigit():
-            raise self.fail(f"the number of the call, not '{rest[0]}'")
-        number = int(rest[0]) if rest else 0
+        if number and not re.fullmatch(r"[1-9]\d{0,6}", number):
+            raise self.fail(f"which call of it, counted from 1, not '{number}'")
         own = who if who in self.now.links else ""
-        actions = tuple(self.action(part.strip(), own, False, True) for part in tail.split(","))
-        reaction = Reaction(callback, number, actions)
+        actions = tuple(self.action(part.strip(), own, False, callback)
+                        for part in tail.split(","))
+        reaction = Reaction(callback, int(number or 0), actions)
         self.now.reactions.setdefault(who, []).append(reaction)
 
     # --- what happens ---
@@ -291,12 +293,14 @@ class Reader:
             return "loop"
         raise self.fail(f"a link, a link's peer, a server, a future or the loop, not '{target}'")
 
-    def action(self, text: str, own: str, joined: bool, reacting: bool = False) -> Action:
+    def action(self, text: str, own: str, joined: bool, reacting: str = "") -> Action:
         words = text.split()
         if not words:
             raise self.fail("an action")
         target, dot, verb = words[0].rpartition(".")
         if reacting and not dot and verb in VERBS["self"]:
+            if ONLY_IN.get(verb, reacting) != reacting:
+                raise self.fail(f"'{verb}' in {ONLY_IN[verb]} only")
             return self.checked(Action("", "self", verb, tuple(words[1:]), text))
         if own and (not dot or target == "peer"):
             target = own + ("." + target if dot else "")

@@ -12,6 +12,12 @@ namespace {
 
 constexpr int idle_turns = 5;  // what a chain of callbacks needs to come to its end
 
+// Those whose exceptions end the connection (C-15).
+bool is_fatal(const std::string& callback) {
+  return callback == "data_received" || callback == "eof_received" || callback == "get_buffer" ||
+         callback == "buffer_updated";
+}
+
 std::string word(const std::error_code& code) {
   if (code == std::errc::connection_reset) return "reset";
   if (code == std::errc::broken_pipe) return "broken_pipe";
@@ -81,22 +87,28 @@ bool is_pattern(std::size_t start, ferry::BytesView data) {
 void Trace::add(const std::string& actor, const std::string& text,
                 std::optional<std::size_t> count) {
   if (!on) return;
+  const std::string phase = phase_of ? phase_of(actor) : "";
   const auto last = last_.find(actor);
   if (count && last != last_.end()) {
     Line& line = lines_[last->second];
-    if (line.depth == depth && line.text == text && line.count) {
+    if (line.depth == depth && line.text == text && line.phase == phase && line.count) {
       *line.count += *count;
       return;
     }
   }
   last_[actor] = lines_.size();
-  lines_.push_back({actor, depth, text, count});
+  lines_.push_back({actor, depth, text, count, phase});
+}
+
+void Trace::add_phase(const std::string& actor) {
+  if (on && phase_of) lines_.push_back({actor, 0, "~", {}, phase_of(actor)});
 }
 
 void Trace::print(const std::string& name) const {
   std::printf("== %s\n", name.c_str());
   for (const Line& line : lines_) {
-    std::printf("%s| %*s%s", line.actor.c_str(), 2 * line.depth, "", line.text.c_str());
+    std::printf("%s%s%s| %*s%s", line.actor.c_str(), line.phase.empty() ? "" : "@",
+                line.phase.c_str(), 2 * line.depth, "", line.text.c_str());
     if (line.count) std::printf(" %zu", *line.count);
     std::printf("\n");
   }
@@ -104,7 +116,7 @@ void Trace::print(const std::string& name) const {
 }
 
 World::World(const Scenario& script, std::string folder, ferry::Seconds patience,
-             ferry::Backend backend)
+             ferry::Backend backend, bool phases)
     : script_{script},
       folder_{std::move(folder)},
       patience_{patience},
@@ -114,6 +126,7 @@ World::World(const Scenario& script, std::string folder, ferry::Seconds patience
     trace.add(owner.empty() ? "loop" : owner, "handler " + word(context.exception));
   });
   loop.set_log_sink([](ferry::LogLevel, std::string_view) {});
+  if (phases) trace.phase_of = [this](const std::string& actor) { return phase_of(actor); };
   for (const std::string& name : script.futures) {
     futures_.emplace(name, loop.create_future<int>());
   }
@@ -155,13 +168,16 @@ void World::react(const std::vector<const Reaction*>& reactions, const std::stri
   for (const Reaction* reaction : reactions) {
     for (const Action& action : reaction->actions) {
       trace.add(owner, action.text);
-      perform(action, owner);
+      if (action.kind == "self") {
+        perform_self(action, reaction->callback, owner);
+      } else {
+        perform(action, owner);
+      }
     }
   }
 }
 
 void World::perform(const Action& action, const std::string& owner) {
-  if (action.kind == "self") return perform_self(action, *links.at(owner));
   ++trace.depth;
   Answer result;
   try {
@@ -171,6 +187,7 @@ void World::perform(const Action& action, const std::string& owner) {
   }
   if (result) trace.add(owner, "= " + *result);
   --trace.depth;
+  if (action.kind == "link" && action.target == owner) trace.add_phase(owner);
 }
 
 Answer World::answer(const Action& action, const std::string& owner) {
@@ -182,20 +199,27 @@ Answer World::answer(const Action& action, const std::string& owner) {
   return links.at(name)->peer.perform(action.verb, action.args);
 }
 
-void World::perform_self(const Action& action, Link& link) {
-  if (action.verb == "raise") link.raise(action.args[0]);
+void World::perform_self(const Action& action, const std::string& callback,
+                         const std::string& owner) {
+  if (action.verb == "raise") {
+    if (is_fatal(callback)) links.at(owner)->cut = true;
+    if (action.args[0] == "os") throw UserOsError{owner};
+    throw UserError{owner};
+  }
+  Link& link = *links.at(owner);
   if (action.verb == "answer") link.answer = action.args[0] == "yes";
   if (action.verb == "lend") link.empty = true;
 }
 
-void World::Due::cancel() {
-  handle.cancel();
-  if (posted) posted->cancel();
-  if (task) task->cancel();
-}
-
-bool World::Due::cancelled() const {
-  return handle.cancelled() || (posted && posted->cancelled()) || (task && task->cancelled());
+// As the transport itself tells it; none: there is no transport that could be asked.
+std::string World::phase_of(const std::string& actor) const {
+  const auto link = links.find(actor);
+  if (link == links.end()) return {};
+  if (link->second->transport == nullptr) return link->second->lost ? "closed" : "none";
+  const std::string told = link->second->transport->describe();
+  const auto end = told.find(" read=");
+  const auto begin = told.rfind(' ', end - 1) + 1;
+  return told.substr(begin, end - begin);
 }
 
 Answer World::perform_loop(const Action& action, const std::string& owner) {
@@ -205,28 +229,29 @@ Answer World::perform_loop(const Action& action, const std::string& owner) {
   } else if (action.verb == "cancel") {
     if (!handles_.contains(name)) return "none";
     due_.erase(name);
-    handles_[name].cancel();
+    std::visit([](auto& handle) { handle.cancel(); }, handles_[name]);
   } else if (action.verb == "cancelled") {
-    return yes(handles_.contains(name) && handles_[name].cancelled());
+    const auto found = handles_.find(name);
+    return yes(found != handles_.end() &&
+               std::visit([](const auto& handle) { return handle.cancelled(); }, found->second));
   } else {
     ++due_[name];
     auto callback = [this, name, owner] { call(name, owner); };
-    Due due;
-    if (action.verb == "call_soon") due.handle = loop.call_soon(callback);
-    if (action.verb == "call_soon_threadsafe") due.posted = loop.call_soon_threadsafe(callback);
+    Due& due = handles_[name];
+    if (action.verb == "call_soon") due = loop.call_soon(callback);
+    if (action.verb == "call_soon_threadsafe") due = loop.call_soon_threadsafe(callback);
     if (action.verb == "call_later") {
-      due.handle = loop.call_later(std::stoi(action.args[0]) * 1ms, callback);
+      due = ferry::Handle{loop.call_later(std::stoi(action.args[0]) * 1ms, callback)};
     }
-    handles_[name] = due;
   }
   return {};
 }
 
 void World::call(const std::string& name, const std::string& owner) {
+  const Progress told{*this};
   if (const auto due = due_.find(name); due != due_.end() && due->second > 0) --due->second;
   trace.add(owner, "call " + name);
   react(reactions(name, "call", 0), owner);
-  progress();
 }
 
 Answer World::perform_future(const Action& action, const std::string& owner) {
@@ -243,7 +268,7 @@ Answer World::perform_future(const Action& action, const std::string& owner) {
   } else {
     const std::string& name = action.args[0];
     tasks.push_back(loop.create_task(wait(future, name, owner)));
-    handles_[name].task = tasks.back();
+    handles_[name] = tasks.back();
   }
   return {};
 }

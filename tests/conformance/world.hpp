@@ -9,11 +9,13 @@
 
 #include <deque>
 #include <exception>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
+#include <variant>
 #include <vector>
 
 namespace conformance {
@@ -49,11 +51,17 @@ class Trace {
   // What differs from the actor's last line by its count only is merged with it.
   void add(const std::string& actor, const std::string& text,
            std::optional<std::size_t> count = std::nullopt);
+  // What comes next for this actor stands on a line of its own.
+  void merge_no_more(const std::string& actor) { last_.erase(actor); }
+  // Where this actor's life stands now, on a line of its own; only if phases are asked for.
+  void add_phase(const std::string& actor);
   void print(const std::string& name) const;
   std::size_t size() const { return lines_.size(); }
 
   int depth = 0;
   bool on = true;
+  // Gives each line of a link the phase of its life.
+  std::function<std::string(const std::string& actor)> phase_of;
 
  private:
   struct Line {
@@ -61,6 +69,7 @@ class Trace {
     int depth = 0;
     std::string text;
     std::optional<std::size_t> count;
+    std::string phase = {};
   };
   std::vector<Line> lines_;
   std::map<std::string, std::size_t> last_;
@@ -130,7 +139,6 @@ class Link {
   bool was_cut() const;
   void called(const std::string& callback, const std::string& text,
               std::optional<std::size_t> count = std::nullopt, bool quiet = false);
-  [[noreturn]] void raise(const std::string& reason);
   Answer perform(const std::string& verb, const std::vector<std::string>& args);
   Answer waits_for() const;
   bool waits_to_arrive() const;
@@ -144,7 +152,6 @@ class Link {
   bool made = false, lost = false, eof = false, cut = false, shut = false;
   std::size_t accepted = 0, received = 0;
   bool answer = false, empty = false;
-  std::string now;  // the callback that is running
   Peer peer;
 
  private:
@@ -188,14 +195,14 @@ class Server {
 class World {
  public:
   World(const Scenario& script, std::string folder, ferry::Seconds patience,
-        ferry::Backend backend);
+        ferry::Backend backend, bool phases);
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
   void run();
   std::string new_path();
   void progress();
-  // Calls `each` reaction of somebody to a callback: whether there was one.
+  // What somebody does in the call of this number of a callback.
   std::vector<const Reaction*> reactions(const std::string& who, const std::string& callback,
                                          int number) const;
   void react(const std::vector<const Reaction*>& reactions, const std::string& owner);
@@ -207,7 +214,7 @@ class World {
  private:
   void perform(const Action& action, const std::string& owner);
   Answer answer(const Action& action, const std::string& owner);
-  void perform_self(const Action& action, Link& link);
+  void perform_self(const Action& action, const std::string& callback, const std::string& owner);
   Answer perform_loop(const Action& action, const std::string& owner);
   void call(const std::string& name, const std::string& owner);
   Answer perform_future(const Action& action, const std::string& owner);
@@ -217,15 +224,10 @@ class World {
   ferry::Task<bool> settle();
   ferry::Task<void> play();
   void clean_up();
+  std::string phase_of(const std::string& actor) const;
 
   // A named call or task that can be cancelled.
-  struct Due {
-    ferry::Handle handle;
-    std::optional<ferry::ThreadsafeHandle> posted;
-    std::optional<ferry::Future<void>> task;
-    void cancel();
-    bool cancelled() const;
-  };
+  using Due = std::variant<ferry::Handle, ferry::ThreadsafeHandle, ferry::Future<void>>;
 
   const Scenario script_;
   std::string folder_;
@@ -240,6 +242,12 @@ class World {
  public:
   ferry::Loop loop;  // last: it lets go of all others
   std::vector<ferry::Future<void>> tasks;
+};
+
+// Says so at the end of a callback, also when the scenario throws.
+struct Progress {
+  World& world;
+  ~Progress() { world.progress(); }
 };
 
 }  // namespace conformance
