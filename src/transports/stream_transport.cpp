@@ -265,13 +265,14 @@ void StreamTransport::deliver_eof() {
 
 // --- Writing ---
 
-// False: dropped, because it is too late. Throws if the caller broke the contract.
+// False: dropped, because it is too late. Throws if the caller broke the contract; whether the
+// connection is over already must not decide that, before connection_lost() tells so (T-049).
 bool StreamTransport::may_write(const char* what, bool nothing) {
-  if (life_.phase() != Phase::lost) {
-    core().check_thread(what);
-    if (life_.ended_writing()) throw MisuseError{std::string{what} + "() after write_eof()"};
-    if (life_.may_write()) return true;
+  if (life_.phase() != Phase::lost) core().check_thread(what);
+  if (life_.ended_writing() && !caller_.told_loss()) {
+    throw MisuseError{std::string{what} + "() after write_eof()"};
   }
+  if (life_.may_write()) return true;
   if (nothing) return false;
   if (lost_writes_ < warn_after_lost_writes) ++lost_writes_;
   LoopCore* const core = control_.core();  // the loop may be gone by now

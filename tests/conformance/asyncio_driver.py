@@ -224,14 +224,12 @@ class Peer:
             self.listener = None
             return None
         if verb in ("read", "take"):
-            self.log_bytes()
             return getattr(self, "do_" + verb)(*args)
         if self.sock is None and self.listener is not None and self.link.made:
             select.select([self.listener], [], [], 10)
             self.accept()
         if self.sock is None or self.closed:
             return "no peer"
-        self.log_bytes()
         return getattr(self, "do_" + verb)(*args)
 
     def do_send(self, size):
@@ -274,6 +272,7 @@ class Peer:
 
     def do_close(self):
         self.ended = self.closed = True
+        self.unlogged = 0  # of what is on its way, how much had come by now is the kernel's choice
         self.accepted_at_close = self.link.accepted
         self.world.loop.remove_reader(self.sock)
         self.world.loop.remove_writer(self.sock)

@@ -28,6 +28,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import amended
@@ -97,6 +98,8 @@ def newest_driver() -> Path:
 
 class Sides:
     def __init__(self, chosen: argparse.Namespace):
+        if chosen.driver and not os.access(chosen.driver, os.X_OK):
+            raise Refused(f"no program that runs at '{chosen.driver}'")
         self.driver = str(chosen.driver or newest_driver())
         self.options = ["--patience", str(chosen.patience)]
         self.more = ["--backend", chosen.backend] if chosen.backend else []
@@ -122,6 +125,8 @@ class Sides:
         outputs = [process.communicate() for process in running]
         problems = []
         for (side, _), process, (out, err) in zip(commands, running, outputs):
+            if side == "ferry" and process.returncode == 2:
+                raise Refused(err.strip())
             if process.returncode != 0 or err:
                 last = [line[3:] for line in out.splitlines() if line.startswith("== ")]
                 after = f" after scenario {last[-1]}" if last else ""
@@ -166,8 +171,8 @@ def in_words(actor: str, other: list[str], ferry: list[str], name: str = "asynci
 
 
 class Judge:
-    def __init__(self, version: tuple[int, ...] | None, rows: dict[str, bool]):
-        self.version = version
+    def __init__(self, rows: dict[str, bool]):
+        self.version: tuple[int, ...] | None = None  # of the CPython at hand
         self.rows = rows
         self.same = self.declared = self.alone = 0
         self.skipped: list[str] = []
@@ -240,10 +245,13 @@ def contract_rows() -> dict[str, bool]:
 class Runner:
     def __init__(self, chosen: argparse.Namespace):
         self.chosen = chosen
-        self.sides = Sides(chosen)
-        self.judge = Judge(self.sides.version, contract_rows())
+        self.judge = Judge(contract_rows())
         self.problems: list[str] = []
         self.met = matrix.Matrix()
+
+    @cached_property
+    def sides(self) -> Sides:  # once something is played: what is wrong with a scenario comes first
+        return Sides(self.chosen)
 
     def files(self, paths: list[str]) -> None:
         """Plays the scenarios of some files, all in one process per side."""
@@ -256,6 +264,7 @@ class Runner:
             scripts += language.read(path, text)
         for script in scripts:
             self.judge.check_rows(script)
+        self.judge.version = self.sides.version
         ferry, oracle, problems = self.sides.play(paths)
         self.problems += problems
         for at, script in enumerate(scripts):

@@ -87,7 +87,6 @@ Answer Peer::perform(const std::string& verb, const std::vector<std::string>& ar
     return {};
   }
   if (verb == "read" || verb == "take") {
-    log_bytes();
     wanted_.reset();
     if (verb == "take") wanted_ = size_of(args[0]);
     reading_ = verb == "read" ? args[0] == "on" : *wanted_ > 0;
@@ -96,7 +95,6 @@ Answer Peer::perform(const std::string& verb, const std::vector<std::string>& ar
   }
   if (!began_ && listener_ && link_.made) accept();
   if (!socket_ || closed) return "no peer";
-  log_bytes();
   if (verb == "send") return send(args[0]);
   if (verb == "eof") {
     ended = true;
@@ -133,6 +131,7 @@ void Peer::push() {
 
 void Peer::close() {
   ended = closed = true;
+  unlogged_ = 0;  // of what is on its way, how much had come by now is the kernel's choice
   accepted_at_close = link_.accepted;
   world_.loop.remove_reader(socket_.fileno());
   world_.loop.remove_writer(socket_.fileno());
