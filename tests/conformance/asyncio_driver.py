@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import os
 import select
 import socket
@@ -322,7 +323,7 @@ class Link:
         self.buffered = declared.buffered
         self.transport = self.kept = None  # kept: what create_connection() gave
         self.opening = None
-        self.made = self.lost = self.eof = self.cut = self.shut = False
+        self.made = self.lost = self.eof = self.cut = self.shut = self.refused = False
         self.accepted = self.received = 0
         self.counts = {}
         self.protocols = 0
@@ -340,7 +341,9 @@ class Link:
         return (Buffered if buffered else Plain)(self, self.protocols)
 
     def factory(self):
+        self.refused = True  # unless it raises
         self.called("factory", "factory")
+        self.refused = False
         return self.new_protocol(self.buffered)
 
     def is_closing(self):
@@ -485,7 +488,7 @@ class Link:
     # --- what must still come ---
 
     def waits_for(self):
-        if self.opening is not None and not self.made:
+        if self.opening is not None and not self.made and not self.refused:
             server = self.world.servers.get(self.server)
             if server is None or server.listens():
                 return f"{self.name} to be made"
@@ -878,7 +881,9 @@ def main(arguments):
         patience = float(arguments[1])
         arguments = arguments[2:]
     amended.install()
+    gc.disable()  # so that the sockets which asyncio forgets stay open: their end must not hang on it
     with tempfile.TemporaryDirectory(prefix="ferry-") as folder:
+        played = 0
         for file in arguments:
             with open(file, encoding="utf-8") as opened:
                 scripts = language.read(file, opened.read())
@@ -887,6 +892,9 @@ def main(arguments):
                     print(f"== {script.name}\n-- skipped")
                 else:
                     World(script, folder, patience).run()
+                    played += 1
+                if played % 100 == 0:
+                    gc.collect()
                 sys.stdout.flush()
 
 

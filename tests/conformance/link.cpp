@@ -111,7 +111,9 @@ std::shared_ptr<ferry::StreamProtocol> Link::new_protocol(bool lends) {
 }
 
 std::shared_ptr<ferry::StreamProtocol> Link::factory() {
+  opening_ = false;  // unless it throws
   called("factory", "factory");
+  opening_ = true;
   return new_protocol(buffered);
 }
 

@@ -102,9 +102,10 @@ class Sides:
             raise Refused(f"no program that runs at '{chosen.driver}'")
         self.driver = str(chosen.driver or newest_driver())
         self.options = ["--patience", str(chosen.patience)]
-        self.more = ["--backend", chosen.backend] if chosen.backend else []
-        if chosen.matrix:
-            self.more.append("--phases")
+        self.more = ["--phases"] if chosen.matrix else []
+        self.environment = dict(os.environ)
+        if chosen.backend:
+            self.environment["FERRY_TEST_BACKEND"] = chosen.backend
         self.version = python_version(chosen.python)
         self.python = chosen.python
         self.why_alone = ""
@@ -121,7 +122,7 @@ class Sides:
             oracle = str(HERE / "asyncio_driver.py")
             commands.append(("asyncio", [self.python, oracle, *self.options, *files]))
         running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                    text=True) for _, command in commands]
+                                    text=True, env=self.environment) for _, command in commands]
         outputs = [process.communicate() for process in running]
         problems = []
         for (side, _), process, (out, err) in zip(commands, running, outputs):
