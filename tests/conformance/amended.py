@@ -16,6 +16,7 @@ ROWS = {
     "C-16": "from the end of input on nothing is read: is_reading() is false, and "
             "resume_reading() does not bring the end a second time",
     "C-22": "a transport that is lost throws nothing",
+    "T-015": "pause_reading() holds inside connection_made() too (CPython until 3.11.2 forgets it)",
     "T-050": "write_eof() does not throw when the connection is over already",
     "T-018": "what is written after close() is dropped, also while the buffer is flushed",
 }
@@ -34,7 +35,7 @@ class Amended(Original):
     def _is_gone(self):
         return "C-22" in rows and self._told
 
-    # --- C-16 ---
+    # --- C-16, T-015 ---
 
     def is_reading(self):
         return super().is_reading() and not ("C-16" in rows and self._ended)
@@ -44,6 +45,10 @@ class Amended(Original):
             self._paused = False
         else:
             super().resume_reading()
+
+    def _add_reader(self, *args):
+        if self.is_reading() or "T-015" not in rows:
+            super()._add_reader(*args)
 
     def _read_ready__on_eof(self):
         self._ended = True

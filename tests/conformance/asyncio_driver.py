@@ -881,7 +881,7 @@ def main(arguments):
         patience = float(arguments[1])
         arguments = arguments[2:]
     amended.install()
-    gc.disable()  # so that the sockets which asyncio forgets stay open: their end must not hang on it
+    gc.disable()  # sockets that asyncio forgets are to stay open, not until it happens to run
     with tempfile.TemporaryDirectory(prefix="ferry-") as folder:
         played = 0
         for file in arguments:
