@@ -72,11 +72,13 @@ std::string word(const ferry::Error& error) {
 }
 
 std::string pattern(std::size_t start, std::size_t size) {
-  std::string text(size, '\0');
-  for (std::size_t i = 0; i < size; ++i) {
-    const std::size_t at = (start + i) % (251 * 251);
-    text[i] = static_cast<char>((at * 31 + at / 251) % 251);
-  }
+  static const std::string period = [] {
+    std::string bytes;
+    for (unsigned i = 0; i < 251 * 251; ++i) bytes += static_cast<char>((i * 31 + i / 251) % 251);
+    return bytes;
+  }();
+  std::string text = period.substr(start % period.size(), size);
+  while (text.size() < size) text.append(period, 0, size - text.size());
   return text;
 }
 
