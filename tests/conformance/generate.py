@@ -150,6 +150,8 @@ class Maker:
                             "get_buffer")
         number = self.one("1", "1", "1", "2", "3")
         actions = []
+        if callback == "resume_writing" and self.chance(30):  # where asyncio went wrong (C-12)
+            actions.append("close")
         for _ in range(self.random.randrange(1, 4)):
             draw = self.random.randrange(12)
             if draw == 0:
@@ -210,7 +212,8 @@ class Maker:
         if draw < 16:
             return [f"{name}.peer." + self.leaving(name, "eof", "eof", "close", "reset")]
         if draw < 18:
-            return [f"{name}.peer.read off", f"{name}.write big", f"{name}.peer.read on"]
+            marks = [f"{name}.limits low=0"] if self.chance(30) else []
+            return [f"{name}.peer.read off", *marks, f"{name}.write big", f"{name}.peer.read on"]
         if draw < 19:
             return [f"{name}.resume_reading"]
         return self.loop_step(name)
