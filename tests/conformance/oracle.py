@@ -23,6 +23,7 @@ import argparse
 import difflib
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ from scenario import Mistake, Scenario
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+GENERATED = "generated"  # in place of a file
 OLDEST = (3, 11)  # whose asyncio the scenarios were written for
 
 
@@ -129,10 +131,7 @@ class Sides:
             if side == "ferry" and process.returncode == 2:
                 raise Refused(err.strip())
             if process.returncode != 0 or err:
-                last = [line[3:] for line in out.splitlines() if line.startswith("== ")]
-                after = f" after scenario {last[-1]}" if last else ""
-                problems.append(f"{side}'s driver ended with {process.returncode}{after}: "
-                                f"{err.strip()}")
+                problems.append(f"{side}'s driver ended with {process.returncode}: {err.strip()}")
         sides = [traces(out) for out, _ in outputs]
         return sides[0], sides[1] if len(sides) > 1 else None, problems
 
@@ -255,7 +254,6 @@ class Runner:
         return Sides(self.chosen)
 
     def files(self, paths: list[str]) -> None:
-        """Plays the scenarios of some files, all in one process per side."""
         scripts: list[Scenario] = []
         for path in paths:
             try:
@@ -263,6 +261,18 @@ class Runner:
             except (OSError, UnicodeDecodeError) as error:
                 raise Mistake(f"{path}:0: expected a text file: {error}") from None
             scripts += language.read(path, text)
+        self.play(scripts, paths)
+
+    def texts(self, texts: list[str]) -> None:
+        """Generated scenarios."""
+        text = "\n".join(texts)
+        with tempfile.TemporaryDirectory(prefix="ferry-") as folder:
+            path = os.path.join(folder, "generated.txt")
+            Path(path).write_text(text, encoding="utf-8")
+            self.play(language.read(GENERATED, text), [path])
+
+    def play(self, scripts: list[Scenario], paths: list[str]) -> None:
+        """All in one process per side."""
         for script in scripts:
             self.judge.check_rows(script)
         self.judge.version = self.sides.version
@@ -270,37 +280,36 @@ class Runner:
         self.problems += problems
         for at, script in enumerate(scripts):
             if at >= len(ferry) or (oracle is not None and at >= len(oracle)):
-                break  # a driver ended early: a problem already
+                print(f"{self.name_of(script)}: a driver ended in it")
+                self.tell_how_to_replay(script)
+                self.judge.failed.append(script)
+                break
             self.met.take(script, ferry[at].phases)
             self.tell(script, ferry[at], oracle[at] if oracle is not None else None)
 
     def tell(self, script: Scenario, ferry: Trace, oracle: Trace | None) -> None:
         words = self.judge.judge(script, ferry, oracle)
         if words:
-            print(f"{script.where()}: scenario {script.name}: ferry and asyncio differ, "
-                  "or ferry broke a rule:")
+            print(f"{self.name_of(script)}: ferry and asyncio differ, or ferry broke a rule:")
             print("\n".join(words))
             self.tell_how_to_replay(script)
         if self.chosen.verbose or (words and oracle is not None and len(words) < 2):
             print(f"  {script.name} on ferry:\n{ferry.text()}")
 
+    def name_of(self, script: Scenario) -> str:
+        name = f"scenario {script.name}"
+        return name if script.file == GENERATED else f"{script.where()}: {name}"
+
     def tell_how_to_replay(self, script: Scenario) -> None:
+        if script.file != GENERATED:
+            return
         if script.name.startswith("seed_"):
             replay = f"--random {script.name.removeprefix('seed_')} 1"
-        elif script.name.startswith("pair_"):
-            replay = f"--pairs '^{script.name}$'"
         else:
-            return
+            replay = f"--pairs '^{script.name}$'"
         backend = f" --backend {self.chosen.backend}" if self.chosen.backend else ""
         print(f"  replay: tests/conformance/run{backend} {replay}")
         print("\n".join("    " + line for line in script.text))
-
-    def texts(self, texts: list[str]) -> None:
-        """Plays generated scenarios."""
-        with tempfile.TemporaryDirectory(prefix="ferry-") as folder:
-            path = os.path.join(folder, "generated.txt")
-            Path(path).write_text("\n".join(texts), encoding="utf-8")
-            self.files([path])
 
     def summary(self) -> int:
         judge = self.judge
@@ -388,6 +397,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # for who reads the head of it only
     try:
         sys.exit(main())
     except (Mistake, Refused) as error:
