@@ -31,6 +31,8 @@ class ProtocolCaller {
   std::shared_ptr<StreamProtocol> release() noexcept;
   // Whether the protocol has heard of the connection.
   bool started() const noexcept { return stage_ != Stage::start; }
+  // Whether connection_lost() was called, or never will be.
+  bool told_loss() const noexcept { return stage_ == Stage::lost; }
   bool buffered() const noexcept { return buffered_; }
 
   void connection_made(const Site& site);

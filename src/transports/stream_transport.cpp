@@ -148,6 +148,15 @@ void StreamTransport::failed(const Error& error) {
   perform(life_.abort());
 }
 
+// What the callback wrote before it threw has its one try, as with abort(); what it threw is the
+// reason, also if that fails.
+void StreamTransport::callback_threw(const Error& error) {
+  if (life_.phase() == Phase::lost) return;
+  attempt();
+  reason_ = std::make_unique<Error>(error);
+  perform(life_.abort());
+}
+
 // The end comes when the life is over and the channel has let go of every buffer: the later of the
 // two.
 void StreamTransport::closed() {
@@ -224,11 +233,8 @@ std::span<std::byte> StreamTransport::read_buffer() {
     const auto asked = caller_.protocol();
     std::span<std::byte> buffer;
     const Error error = caller_.get_buffer(site(), buffer);
+    if (error) callback_threw(error);
     core().flush_now();
-    if (error) {
-      failed(error);
-      return {};
-    }
     if (!life_.may_read()) return {};
     if (caller_.protocol() == asked) return buffer;
     // It put another protocol in its place: that one's buffer then, or the loop's (T-013).
@@ -243,7 +249,7 @@ void StreamTransport::bytes_read(std::size_t count) {
       caller_.buffered()
           ? caller_.buffer_updated(site(), count)
           : caller_.data_received(site(), BytesView{core().scratch().data(), count});
-  if (error) failed(error);
+  if (error) callback_threw(error);
   core().flush_now();
 }
 
@@ -251,7 +257,7 @@ void StreamTransport::deliver_eof() {
   if ((life_.eof() & act::eof_received) == 0) return;
   bool keep_open = false;
   const Error error = caller_.eof_received(site(), keep_open);
-  if (error) return failed(error);
+  if (error) return callback_threw(error);
   attempt();
   perform(life_.eof_answered(keep_open, queue_.empty()));
   if (life_.phase() == Phase::flushing) arm_flush_timer();
@@ -259,13 +265,14 @@ void StreamTransport::deliver_eof() {
 
 // --- Writing ---
 
-// False: dropped, because it is too late. Throws if the caller broke the contract.
+// False: dropped, because it is too late. Throws if the caller broke the contract; whether the
+// connection is over already must not decide that, before connection_lost() tells so (T-049).
 bool StreamTransport::may_write(const char* what, bool nothing) {
-  if (life_.phase() != Phase::lost) {
-    core().check_thread(what);
-    if (life_.ended_writing()) throw MisuseError{std::string{what} + "() after write_eof()"};
-    if (life_.may_write()) return true;
+  if (life_.phase() != Phase::lost) core().check_thread(what);
+  if (life_.ended_writing() && !caller_.told_loss()) {
+    throw MisuseError{std::string{what} + "() after write_eof()"};
   }
+  if (life_.may_write()) return true;
   if (nothing) return false;
   if (lost_writes_ < warn_after_lost_writes) ++lost_writes_;
   LoopCore* const core = control_.core();  // the loop may be gone by now

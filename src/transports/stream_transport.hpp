@@ -93,6 +93,7 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   bool may_write(const char* what, bool nothing);
   void open(Opened& opened);
   void perform(std::uint32_t actions);
+  void callback_threw(const Error& error);
   void deliver_eof();
   void attempt();
   void queue_rest(BytesView data);

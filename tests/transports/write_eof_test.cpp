@@ -172,6 +172,24 @@ TEST_CASE("write() after write_eof() is an error and does no harm", "[T-049][S-0
   stream.transport->write("a lost transport never throws");
 }
 
+TEST_CASE("write() after write_eof() is an error until connection_lost(), whatever ends it",
+          "[T-049][C-22]") {
+  World world;
+  Stream stream = open_stream(world, any_carrier());
+  const bool aborted = GENERATE(false, true);
+  stream.protocol->on_lost = [&] { stream.transport->write("a lost transport never throws"); };
+  stream.transport->write_eof();
+  inside(world, [&] {
+    aborted ? stream.transport->abort() : stream.transport->close();
+    CHECK_THROWS_AS(stream.transport->write("x"), ferry::MisuseError);
+    CHECK_THROWS_AS(stream.transport->writelines(std::vector<std::string>{"x"}),
+                    ferry::MisuseError);
+  });
+  world.run_until([&] { return stream.protocol->lost; });
+  CHECK_FALSE(stream.protocol->reason);
+  CHECK(read_to_end(world, stream.peer).empty());
+}
+
 TEST_CASE("write_eof() on a connection that the peer has reset: lost(reset)", "[T-050]") {
   World world;
   Stream stream = open_stream(world);

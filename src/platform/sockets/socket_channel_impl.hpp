@@ -170,7 +170,10 @@ void SocketChannel<Calls>::write_some() {
     const Moved sent = send_views(calls(), handle_, parts);
     if (sent.error != 0) return send_failed(sent.error);
     if (sent.count < wanted && !calls().was_cut()) writable_ = false;
+    // With nothing left, what the owner writes when it hears of that is tried at once.
+    if (sent.count == wanted && count < max_parts) writing_ = false;
     owner_->bytes_written(sent.count);
+    if (!writing_) return update_interest();
     share -= std::min(share, sent.count);
     if (share == 0 && writing_ && writable_) return io_.again(ticket_, ready_write);
   }

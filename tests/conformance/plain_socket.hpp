@@ -1,0 +1,43 @@
+// Sockets without ferry: what a peer is made of. The one file of this folder that calls the system
+// is plain_socket.cpp.
+#pragma once
+
+#include <ferry/ferry.hpp>
+
+#include <span>
+#include <string>
+
+namespace conformance {
+
+// Bounds what the kernel takes: together far below `big`.
+void small_buffers(const ferry::SocketView& socket);
+
+// A listener on a port of 127.0.0.1 that the system chose, or at a path.
+ferry::Socket listen_tcp();
+ferry::Socket listen_unix(const std::string& path);
+// Waits for a connection that is on its way. Does not block afterwards.
+ferry::Socket accept_one(const ferry::Socket& listener);
+// Throws OsError. Does not block afterwards.
+ferry::Socket connect_to(const ferry::Address& address);
+
+// A new folder; the path ends in XXXXXX, which is replaced.
+std::string make_folder(std::string path);
+// So that a send to a peer that has gone is an error only, in the whole process (as in Python).
+void ignore_broken_pipes();
+
+struct Moved {
+  std::size_t count = 0;
+  std::error_code error;  // would-block is one
+  bool would_block() const { return error == std::errc::operation_would_block; }
+};
+Moved send_some(const ferry::Socket& socket, ferry::BytesView data);
+Moved receive_some(const ferry::Socket& socket, std::span<char> into);
+void shut_write(const ferry::Socket& socket);
+void reset_at_close(const ferry::Socket& socket);
+
+// Whether the connection is over in both directions, by an end or by a reset.
+bool is_dead(ferry::NativeHandle handle);
+// Whether so many bytes, or an end, wait to be read.
+bool has_come(ferry::NativeHandle handle, std::size_t count);
+
+}  // namespace conformance
