@@ -26,6 +26,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ferry {
@@ -94,6 +95,9 @@ class FERRY_API SimWorld {
   // known. ("localhost" is 127.0.0.1 unless said otherwise.)
   void set_name(std::string_view name, std::vector<std::string> addresses, Seconds delay = {},
                 ResolverErrc error = ResolverErrc::name_not_known);
+  // Two connected sockets of this world, as ferry::socketpair(): for add_reader(),
+  // create_connection() and connect_accepted_socket().
+  std::pair<Socket, Socket> socketpair();
   // As if the process got this signal: for add_signal_handler().
   void raise_signal(int signal);
 

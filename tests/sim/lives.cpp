@@ -34,6 +34,7 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     port_ = name.port();
     pair_ = &lives_.pairs_[port_];
     mine().made = true;
+    pair_->talkers[side_] = this;
     ++lives_.counts_.connections;
     // Two that close and read no more would wait for each other for ever.
     transport.set_flush_timeout(Seconds{60.0});
@@ -88,6 +89,7 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     require(transport_->is_closing(), "lost, and not closing");
     require(transport_->get_write_buffer_size() == 0, "lost, with bytes in the buffer");
     mine().lost = true;
+    pair_->talkers[side_] = nullptr;
     mine().clean = !error;
     timer_.cancel();
   }
@@ -125,6 +127,7 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
         break;
       case 3: write_many(); break;
       case 4: if (dice(20) == 0) finish(); break;
+      case 5: if (dice(20) == 0) abort_the_other(); break;
       default: write(); break;
     }
     --in_call_;
@@ -169,6 +172,15 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
       transport_->resume_reading();
       --in_call_;
     });
+  }
+  // Whose event may be waiting in this very turn; whoever gets its place must not see it.
+  void abort_the_other() {
+    Talker* const other = pair_->talkers[1 - side_];
+    if (other == nullptr || other->closed_) return;
+    other->closed_ = other->finished_ = true;
+    other->mine().hard = true;
+    other->transport_->abort();
+    lives_.watch_what_is_quiet();
   }
   void finish() {
     if (std::exchange(finished_, true)) return;
@@ -240,6 +252,17 @@ void Lives::run() {
   if (report.empty()) loop.run_until_complete(server->wait_closed());
   if (!report.empty()) breach(report);
   judge();
+}
+
+void Lives::watch_what_is_quiet() {
+  if (world_.network().spurious_event > 0) return;
+  auto [one, other] = world_.socketpair();
+  const ferry::NativeHandle handle = one.fileno();
+  ferry::Loop& loop = world_.loop();
+  loop.add_reader(handle, [] { breach("a reader is called, and there is nothing to read"); });
+  loop.call_later(Seconds{0.01}, [&loop, handle] { loop.remove_reader(handle); });
+  quiet_.push_back(std::move(one));
+  quiet_.push_back(std::move(other));
 }
 
 // What a side wrote before an orderly end has come in full to the other, unless that one did not

@@ -22,9 +22,11 @@ struct Side {
   bool hard = false;         // it aborted
   bool closed_early = false; // it closed before it saw the end
 };
+class Talker;
 struct Pair {
   Ledger ways[2];  // from side n
   Side sides[2];
+  Talker* talkers[2] = {};
 };
 
 struct Counts {
@@ -42,9 +44,11 @@ class Lives {
   friend class Talker;
   ferry::Task<void> connect(int number);
   void judge() const;
+  void watch_what_is_quiet();
 
   ferry::SimWorld& world_;
   std::map<std::uint16_t, Pair> pairs_;  // by the client's port
+  std::vector<ferry::Socket> quiet_;
   Counts counts_;
   int port_ = 0;
 };

@@ -142,6 +142,11 @@ void SimWorld::set_name(std::string_view name, std::vector<std::string> addresse
       std::move(addresses), std::chrono::ceil<TimePoint::duration>(delay), error};
 }
 
+std::pair<Socket, Socket> SimWorld::socketpair() {
+  const auto [one, other] = world_->pair();
+  return {Socket{one}, Socket{other}};
+}
+
 void SimWorld::raise_signal(int signal) {
   if (signal < 1 || signal > 63) {
     throw std::invalid_argument{"raise_signal: there is no signal " + std::to_string(signal)};

@@ -156,6 +156,18 @@ SimSocket& World::add(Family family) {
 
 NativeHandle World::open(Family family) { return add(family).handle; }
 
+std::pair<NativeHandle, NativeHandle> World::pair() {
+  const auto link = std::make_shared<Link>();
+  for (std::size_t side : {0u, 1u}) {
+    SimSocket& socket = add(Family::unix_socket);
+    socket.state = SimSocket::State::connected;
+    socket.link = link;
+    socket.side = side;
+    link->ends[side] = &socket;
+  }
+  return {link->ends[0]->handle, link->ends[1]->handle};
+}
+
 std::uint16_t World::free_port() noexcept {
   for (;;) {
     if (++next_port_ < 40000) next_port_ = 40000;

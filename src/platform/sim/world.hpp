@@ -94,6 +94,7 @@ class World final : public SimulatedSockets {
 
   // --- The calls on sockets: -1 and errno ---
   NativeHandle open(Family family);
+  std::pair<NativeHandle, NativeHandle> pair();
   int bind(NativeHandle handle, const Address& address);
   int listen(NativeHandle handle, int backlog);
   NativeHandle accept(NativeHandle handle, Address& peer);
