@@ -92,7 +92,18 @@ def watch_descriptor(folder):
     expect("the output", (out, status), ("Received: abc\n", 0))
 
 
+def check_contract(folder):
+    out, status, _ = run(f"{folder}/check_contract")
+    expect("with the good protocol", (out, status), ("The contract was kept\n", 0))
+    out, status, _ = run(f"{folder}/check_contract", "late")
+    expect("with the bad protocol's status", status, 1)
+    expect("its breach", out.splitlines(), [
+        "protocol: write() on a transport after connection_lost() has returned", "connection 1:",
+        "  connection_made()", "  data_received(3 bytes)", "    > write(3 bytes)",
+        "    > close()", "  connection_lost()", "  > write(4 bytes)"])
+
+
 if __name__ == "__main__":
     checks = dict(echo=echo, nobody_listens=nobody_listens, register_socket=register_socket,
-                  watch_descriptor=watch_descriptor)
+                  watch_descriptor=watch_descriptor, check_contract=check_contract)
     checks[sys.argv[1]](sys.argv[2])
