@@ -22,6 +22,13 @@ Error open_stream(const Address& address, std::string_view doing, Socket& out) {
   return out ? Error{} : last_error(std::string{doing} + " " + address.to_string());
 }
 
+// One that blocked would hold up its whole loop.
+void make_nonblocking(const Socket& socket) {
+  if (calls::set_nonblocking(socket.fileno()) != 0) {
+    last_error("make socket " + std::to_string(socket.fileno()) + " non-blocking").raise();
+  }
+}
+
 bool is_ip(Family family) noexcept { return family == Family::ipv4 || family == Family::ipv6; }
 
 class SocketConnecting final : public Connecting, private IoHandler {
@@ -170,7 +177,7 @@ class SocketNetwork final : public Network {
 
   std::unique_ptr<Acceptor> acceptor(IoContext& io, Socket socket,
                                      Acceptor::Owner& owner) override {
-    calls::set_nonblocking(socket.fileno());
+    make_nonblocking(socket);
     calls::no_sigpipe(socket.fileno());  // what it accepts inherits that
     return std::make_unique<SocketAcceptor>(io, std::move(socket), owner);
   }
@@ -205,7 +212,7 @@ class SocketNetwork final : public Network {
   std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family, bool fresh,
                                    const Error& died) override {
     if (!fresh) {  // those from our own accept() have both already
-      calls::set_nonblocking(socket.fileno());
+      make_nonblocking(socket);
       calls::no_sigpipe(socket.fileno());
       if (is_ip(family)) set_flag(socket, IPPROTO_TCP, TCP_NODELAY);
     }
