@@ -102,7 +102,8 @@ class SocketAcceptor final : public Acceptor, private IoHandler {
     if (ticket_) io_.rewatch(ticket_, want_none);
   }
   void resume() override {
-    if (ticket_) io_.rewatch(ticket_, want_read);
+    const Error error = ticket_ ? io_.rewatch(ticket_, want_read) : Error{};
+    if (error) owner_.accept_failed(error, true);  // else it would be deaf for ever
   }
   void close() noexcept override {
     if (ticket_) io_.unwatch(ticket_, true);
