@@ -73,12 +73,14 @@ class Network {
 
   // Bound, not listening.
   virtual Error bind(const BindSpec& spec, Socket& out) = 0;
+  // Throws OsError if the socket cannot be made non-blocking.
   virtual std::unique_ptr<Acceptor> acceptor(IoContext& io, Socket socket,
                                              Acceptor::Owner& owner) = 0;
 
   virtual SocketFacts inspect(const Socket& socket) const noexcept = 0;
   // A connected stream socket becomes a channel: made non-blocking, TCP_NODELAY set, unless
   // it is fresh from our own acceptor. `died`: what Connecting::Done told beside the socket.
+  // Throws OsError if the socket cannot be made non-blocking.
   virtual std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family, bool fresh,
                                            const Error& died) = 0;
   virtual void keep_alive(const Socket& socket) noexcept = 0;

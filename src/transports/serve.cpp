@@ -335,8 +335,14 @@ Error bind_all(ListenJob& job, const std::vector<Address>& addresses,
       sockets.clear();
       return error;
     }
-    if (address.port() == 0 && shared_port == 0) shared_port = socket.view().getsockname().port();
+    const bool finds_port = address.port() == 0 && shared_port == 0;
+    if (finds_port) shared_port = socket.view().getsockname().port();
     sockets.push_back(std::move(socket));
+    if (finds_port && shared_port == 0 && addresses.size() > 1) {
+      sockets.clear();
+      return Error{std::make_error_code(std::errc::io_error),
+                   "find the port of " + address.to_string() + " for the other addresses"};
+    }
   }
   return sockets.empty() ? unavailable : Error{};
 }

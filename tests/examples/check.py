@@ -119,7 +119,19 @@ def bad_network(programs):
     expect("the output", (out, status), ("500 networks, and the sum is right\n", 0))
 
 
+def check_contract(programs):
+    out, status, _ = programs.run("check_contract")
+    expect("with the good protocol", (out, status), ("The contract was kept\n", 0))
+    out, status, _ = programs.run("check_contract", "late")
+    expect("with the bad protocol's status", status, 1)
+    expect("its breach", out.splitlines(), [
+        "protocol: write() on a transport after connection_lost() has returned", "connection 1:",
+        "  connection_made()", "  data_received(3 bytes)", "    > write(3 bytes)",
+        "    > close()", "  connection_lost()", "  > write(4 bytes)"])
+
+
 if __name__ == "__main__":
-    checks = dict(bad_network=bad_network, echo=echo, nobody_listens=nobody_listens,
-                  register_socket=register_socket, watch_descriptor=watch_descriptor)
+    checks = dict(bad_network=bad_network, check_contract=check_contract, echo=echo,
+                  nobody_listens=nobody_listens, register_socket=register_socket,
+                  watch_descriptor=watch_descriptor)
     checks[sys.argv[1]](Programs(*sys.argv[2:]))

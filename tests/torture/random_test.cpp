@@ -1,9 +1,10 @@
 // Random lives of a connection, each from one seed: write sizes, small kernel buffers, short
-// counts, interruptions, pauses, marks, and calls from inside every callback. Recorder checks the
-// order of the callbacks; here the bytes are checked.
+// counts, interruptions, pauses, marks, and calls from inside every callback. The contract checker
+// stands between both sides; here the bytes are checked.
 #include "support/calls.hpp"
 #include "support/world.hpp"
 
+#include <ferry/contract_checker.hpp>
 
 #include <cstdlib>
 #include <random>
@@ -37,7 +38,7 @@ class Scenario {
 
   void run(World& world) {
     tcp_ = chance(2);
-    stream_ = open_stream(world, tcp_ ? Carrier::tcp : Carrier::unix_pair, protocol());
+    open(world);
     if (!tcp_ && chance(2)) {  // (TCP would wait for its timers when the window is that small)
       stream_.peer.small_buffers();
       transport()->get_extra_info(ferry::socket).setsockopt(SOL_SOCKET, SO_SNDBUF, 4096);
@@ -56,6 +57,14 @@ class Scenario {
   std::size_t size() {
     static constexpr std::size_t sizes[] = {1, 7, 100, 4096, 8191, 8192, 20000, 70000};
     return sizes[random_() % std::size(sizes)];
+  }
+
+  void open(World& world) {
+    Pair pair = connected_pair(tcp_ ? Carrier::tcp : Carrier::unix_pair);
+    auto factory = checker_.factory([this] { return protocol(); });
+    auto task = world.loop.create_connection(std::move(factory), std::move(pair.ours));
+    auto made = checker_.connection<Recorder>(world.run(std::move(task)));
+    stream_ = {std::move(made.protocol), std::move(made.transport), std::move(pair.peer)};
   }
 
   std::shared_ptr<Recorder> protocol() {
@@ -161,10 +170,12 @@ class Scenario {
     if (!aborted_ && !forgets && !stream_.protocol->reason) CHECK(got_.size() == written_.size());
     CHECK(sent_.compare(0, received.size(), received) == 0);
     if (stream_.protocol->eof) CHECK(received.size() == sent_.size());
+    CHECK_NOTHROW(checker_.finish());
   }
 
   std::mt19937 random_;
   unsigned seed_;
+  ferry::ContractChecker checker_;
   Stream stream_;
   unsigned number_ = 0;
   std::string written_, got_, sent_;

@@ -96,6 +96,23 @@ TEST_CASE("a server closed during its rest stays closed, whoever has its number 
   for (const auto* socket : {&a, &b}) world.loop.remove_reader(socket->fileno());
 }
 
+TEST_CASE("a listener that cannot be watched again after its rest rests once more", "[A-009]") {
+  World world;
+  if (world.loop.backend() == "poll") return skip("poll(2) has no list that could be full");
+  Calls calls;
+  const Recorders recorders;
+  auto server = serve(world, recorders);
+  const int listener = listener_of(*server);
+  calls.fail(Call::accept, EMFILE, 1, listener);
+  const Peer peer = dial(address_of(*server));
+  world.run_until([&] { return !world.take_reports().empty(); });
+  calls.fail(watching_call(world.loop.backend()), ENOMEM, 1, listener);
+  world.run_until([&] { return !world.reports.empty(); });
+  CHECK(world.take_reports().at(0).exception == std::errc::not_enough_memory);
+  world.run_until([&] { return recorders.made() == 1; });
+  world.loop.close();
+}
+
 TEST_CASE("a loop can be closed during a server's rest", "[T-100]") {
   World world;
   Calls calls;

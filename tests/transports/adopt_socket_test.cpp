@@ -242,3 +242,21 @@ TEST_CASE("an adopted socket that cannot be watched fails the call and is closed
   CHECK(closes.count == 1);
   CHECK(recorders.at(0).story().empty());  // never made, so never lost
 }
+
+TEST_CASE("a socket that cannot be made non-blocking is refused and closed", "[T-122][S-092]") {
+  World world;
+  Calls calls;
+  auto [ours, theirs] = ferry::socketpair();
+  Peer peer{std::move(theirs)};
+  calls.fail(Call::fcntl, EIO);
+  auto task = world.loop.create_connection(ferry::make<Recorder>, std::move(ours));
+  CHECK_THROWS_WITH(world.run(std::move(task)), Contains("non-blocking"));
+  CHECK(peer.receive().empty());
+  CHECK(peer.ended());
+
+  ferry::Socket listener = new_socket(ferry::Family::ipv4);
+  REQUIRE(bind_to(listener, {"127.0.0.1", 0}));
+  calls.fail(Call::fcntl, EIO);
+  auto serving = world.loop.create_server(ferry::make<Recorder>, std::move(listener));
+  CHECK_THROWS_WITH(world.run(std::move(serving)), Contains("non-blocking"));
+}

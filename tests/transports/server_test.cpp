@@ -227,6 +227,15 @@ TEST_CASE("port 0 on several addresses is one port for all, in order", "[T-109][
   server->close();
 }
 
+TEST_CASE("a port that the system does not tell is an error, and no second port", "[T-109]") {
+  World world;
+  Calls calls;
+  calls.answer("both.test", {own_host(2), own_host(1)});
+  calls.fail(Call::getsockname, ENOBUFS);
+  auto task = world.loop.create_server(ferry::make<Recorder>, "both.test", 0);
+  CHECK_THROWS_WITH(world.run(std::move(task)), Contains("find the port of "));
+}
+
 TEST_CASE("no common port is an error, and does not try for ever", "[T-109]") {
   World world;
   Calls calls;

@@ -22,6 +22,14 @@ Error open_stream(const Calls& calls, const Address& address, std::string_view d
   return out ? Error{} : last_error(std::string{doing} + " " + address.to_string());
 }
 
+// One that blocked would hold up its whole loop.
+template <class Calls>
+void make_nonblocking(const Calls& calls, const Socket& socket) {
+  if (calls.set_nonblocking(socket.fileno()) != 0) {
+    last_error("make socket " + std::to_string(socket.fileno()) + " non-blocking").raise();
+  }
+}
+
 inline bool is_ip(Family family) noexcept {
   return family == Family::ipv4 || family == Family::ipv6;
 }
@@ -101,7 +109,8 @@ class SocketAcceptor final : public Acceptor, private IoHandler, private Calls {
     if (ticket_) io_.rewatch(ticket_, want_none);
   }
   void resume() override {
-    if (ticket_) io_.rewatch(ticket_, want_read);
+    const Error error = ticket_ ? io_.rewatch(ticket_, want_read) : Error{};
+    if (error) owner_.accept_failed(error, true);  // else it would be deaf for ever
   }
   void close() noexcept override {
     if (ticket_) io_.unwatch(ticket_, true);
@@ -184,7 +193,7 @@ class SocketNetwork final : public Network, private Calls {
 
   std::unique_ptr<Acceptor> acceptor(IoContext& io, Socket socket,
                                      Acceptor::Owner& owner) override {
-    calls().set_nonblocking(socket.fileno());
+    make_nonblocking(calls(), socket);
     calls().no_sigpipe(socket.fileno());  // what it accepts inherits that
     return std::make_unique<SocketAcceptor<Calls>>(calls(), io, std::move(socket), owner);
   }
@@ -219,7 +228,7 @@ class SocketNetwork final : public Network, private Calls {
   std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family, bool fresh,
                                    const Error& died) override {
     if (!fresh) {  // those from our own accept() have both already
-      calls().set_nonblocking(socket.fileno());
+      make_nonblocking(calls(), socket);
       calls().no_sigpipe(socket.fileno());
       if (is_ip(family)) set_flag(calls(), socket, IPPROTO_TCP, TCP_NODELAY);
     }

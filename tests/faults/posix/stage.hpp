@@ -1,0 +1,279 @@
+// Where the scenarios of the fault sweep play: a loop, its connections under the contract checker,
+// and all errors that anybody is told of.
+#pragma once
+
+#include "faults/posix/fault_table.hpp"
+#include "support/world.hpp"
+
+#include <ferry/contract_checker.hpp>
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <system_error>
+#include <vector>
+
+namespace test {
+
+struct FaultSpec {
+  Call call = Call::count;
+  long number = 0;  // of the calls of this kind, from 0
+  int error = 0;    // 0: a short count
+};
+
+// Makes one call fail. Calls come from several threads; each kind is counted alone.
+class Injector final : public ferry::internal::calls::Hook {
+ public:
+  Injector() { ferry::internal::calls::hook = this; }
+  ~Injector() override { ferry::internal::calls::hook = nullptr; }
+  Injector(const Injector&) = delete;
+  Injector& operator=(const Injector&) = delete;
+
+  void arm(const FaultSpec& fault) {
+    fault_ = fault;
+    for (auto& count : counts_) count = 0;
+    fired_ = false;
+    armed_ = true;
+  }
+  void disarm() { armed_ = false; }
+  bool fired() const { return fired_; }
+  long count(Call call) const { return counts_[static_cast<std::size_t>(call)]; }
+
+  // Runs once, just before the loop waits.
+  std::function<void()> before_waiting;
+  std::map<std::string, std::vector<std::string>> answers;
+
+ private:
+  int before(Call call, ferry::NativeHandle handle, std::size_t& size) override {
+    if (call == waiting_ && before_waiting) std::exchange(before_waiting, nullptr)();
+    if (!armed_) return 0;
+    const long number = counts_[static_cast<std::size_t>(call)]++;
+    if (call != fault_.call || number != fault_.number) return 0;
+    if (fault_.error == 0) {
+      fired_ = size > 1;
+      if (size > 1) size = size / 2;
+      return 0;
+    }
+    fired_ = true;
+    // These two have their effect all the same.
+    if (call == Call::close) ::close(static_cast<int>(handle));
+    if (call == Call::shutdown) ::shutdown(static_cast<int>(handle), SHUT_WR);
+    errno = EIO;  // what goes with EAI_SYSTEM
+    return fault_.error;
+  }
+  const std::vector<std::string>* answer(const char* host) override {
+    const auto found = answers.find(host);
+    return found == answers.end() ? nullptr : &found->second;
+  }
+
+  const Call waiting_ = waiting_call(backend_name());
+  FaultSpec fault_;
+  std::atomic<bool> armed_ = false, fired_ = false;
+  std::array<std::atomic<long>, static_cast<std::size_t>(Call::count)> counts_{};
+};
+
+struct Told {
+  Place place;
+  std::error_code code;
+  std::string text;
+};
+
+class Over : public std::exception {};  // an error was told: the scenario ends there
+class Stuck : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+class Stage;
+
+// A protocol of the scenarios: notes what happens, and tells of the error that it is lost with.
+class Actor : public ferry::Protocol {
+ public:
+  explicit Actor(Stage& stage) : stage_{stage} {}
+  void connection_made(ferry::Transport& made) override { transport = &made; }
+  void data_received(ferry::BytesView data) override;
+  bool eof_received() override;
+  void pause_writing() override { ++pauses; }
+  void resume_writing() override { ++resumes; }
+  void connection_lost(const ferry::Error& exc) override;
+  std::string outcome() const {
+    return std::to_string(received.size()) + (eof ? " eof" : "") + (is_lost ? " lost;" : " open;");
+  }
+
+  ferry::Transport* transport = nullptr;  // null again at the end
+  std::string received;
+  bool echoes = false, closes_at_end = false;
+  std::string answer_at_eof;
+  bool eof = false, is_lost = false;
+  int pauses = 0, resumes = 0;
+
+ private:
+  Stage& stage_;
+};
+
+class Stage {
+ public:
+  explicit Stage(Injector& of) : injector{of} {
+    loop.set_exception_handler([this](ferry::Loop&, const ferry::ExceptionContext& context) {
+      tell(handler, context.exception.code(), std::string{context.message});
+    });
+    loop.set_log_sink([](ferry::LogLevel, std::string_view) {});
+  }
+
+  void tell(Place place, std::error_code code, std::string text) {
+    if (place == lost && expects_reset && code == std::errc::connection_reset) return;
+    told.push_back({place, code, std::move(text)});
+  }
+
+  // Until `done`; Over if somebody is told of an error first, Stuck if nothing happens for long.
+  void until(const std::function<bool()>& done, const std::string& what) {
+    wait(done, what, true);
+  }
+  template <class T>
+  T await(ferry::Task<T> task, const std::string& what) {
+    ferry::Future<T> future = loop.create_task(std::move(task));
+    try {
+      until([&] { return future.done(); }, what);
+      return future.take_result();
+    } catch (const std::system_error& error) {
+      tell(opener, error.code(), error.what());
+      throw Over{};
+    } catch (...) {
+      checker.allow_closing_elsewhere();  // what was made meanwhile is aborted for the task
+      future.cancel();
+      throw;
+    }
+  }
+  // A call that throws what goes wrong.
+  template <class Run>
+  auto attempt(Run run) {
+    try {
+      return run();
+    } catch (const std::system_error& error) {
+      tell(caller, error.code(), error.what());
+    } catch (const std::invalid_argument& error) {
+      tell(caller, {}, error.what());
+    }
+    throw Over{};
+  }
+
+  std::shared_ptr<Actor> actor(bool echoes = false) {
+    actors.push_back(std::make_shared<Actor>(*this));
+    actors.back()->echoes = echoes;
+    return actors.back();
+  }
+  // For create_server(): each connection has an actor of its own, in `served`.
+  auto serve(std::function<void(Actor&)> prepare) {
+    return checker.factory([this, prepare = std::move(prepare)] {
+      served.push_back(actor());
+      prepare(*served.back());
+      return served.back();
+    });
+  }
+  std::shared_ptr<ferry::Server> keep(std::shared_ptr<ferry::Server> server) {
+    servers.push_back(server);
+    return server;
+  }
+  void end(const std::shared_ptr<ferry::Server>& server) {
+    server->close();
+    await(server->wait_closed(), "the server's end");
+  }
+  bool all_lost() const {
+    for (const auto& one : actors) {
+      if (one->transport != nullptr) return false;
+    }
+    return true;
+  }
+  std::string outcome() const {
+    std::string all;
+    for (const auto& one : actors) all += one->outcome();
+    return all;
+  }
+
+  // What must hold after any fault: everything ends when it is told to, and the loop works.
+  void finish() {
+    injector.disarm();
+    for (const auto& server : servers) server->close();
+    for (std::size_t i = 0; i < actors.size(); ++i) {
+      if (actors[i]->transport != nullptr) actors[i]->transport->abort();
+    }
+    wait([this] { return all_lost(); }, "the end of what was aborted", false);
+    check_loop();
+    checker.finish();
+    actors.clear();
+    served.clear();
+    servers.clear();
+    loop.close();
+  }
+
+  Injector& injector;
+  bool expects_reset = false;  // the scenario itself makes one
+  std::vector<Told> told;
+  ferry::ContractChecker checker;
+  std::vector<std::shared_ptr<Actor>> actors, served;
+  std::vector<std::shared_ptr<ferry::Server>> servers;
+  ferry::Loop loop{backend()};
+
+ private:
+  void wait(const std::function<bool()>& done, const std::string& what, bool ends_at_error) {
+    const auto deadline = std::chrono::steady_clock::now() + 10s;
+    while (!done()) {
+      if (ends_at_error && !told.empty()) throw Over{};
+      if (std::chrono::steady_clock::now() > deadline) throw Stuck{waiting_for(what)};
+      turn();
+    }
+  }
+  void turn() {
+    try {
+      loop.process_events(loop.poll_events(20ms));
+    } catch (const ferry::OsError& error) {
+      tell(caller, error.code(), error.what());
+    }
+    loop.process_ready();
+  }
+  std::string waiting_for(const std::string& what) const {
+    std::string text = "waited in vain for " + what;
+    for (const auto& one : actors) {
+      if (one->transport != nullptr) text += "\n    " + one->transport->describe();
+    }
+    return text;
+  }
+  void check_loop() {
+    auto [ours, theirs] = ferry::socketpair();
+    Peer peer{std::move(theirs)};
+    const auto echo = actor(true);
+    bool done = false;
+    auto task = loop.create_connection(checker.factory([&] { return echo; }), std::move(ours));
+    auto made = loop.create_task(std::move(task));
+    peer.send("ping");
+    std::string got;
+    wait([&] {
+      got += peer.receive();
+      done = got == "ping";
+      return done;
+    }, "an echo after the fault", false);
+    echo->transport->close();
+    wait([&] { return echo->is_lost; }, "its end", false);
+  }
+};
+
+inline void Actor::data_received(ferry::BytesView data) {
+  received += data.text();
+  if (echoes) transport->write(data);
+}
+inline bool Actor::eof_received() {
+  eof = true;
+  if (answer_at_eof.empty()) return false;
+  transport->write(answer_at_eof);
+  transport->close();
+  return true;
+}
+inline void Actor::connection_lost(const ferry::Error& exc) {
+  transport = nullptr;
+  is_lost = true;
+  if (exc) stage_.tell(lost, exc.code(), std::string{exc.what()});
+}
+
+}  // namespace test
