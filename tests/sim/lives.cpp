@@ -212,7 +212,7 @@ ferry::Task<void> Lives::connect(int number) {
   ferry::Loop& loop = world_.loop();
   co_await loop.sleep(Seconds{0.01 * static_cast<double>(world_.random(50))});
   try {
-    auto made = [this] { return std::make_shared<Talker>(*this, 0); };
+    auto made = checker_.factory([this] { return std::make_shared<Talker>(*this, 0); });
     auto task = loop.create_connection(made, number % 2 == 0 ? "10.0.0.2" : "server", port_);
     co_await std::move(task);
   } catch (const ferry::OsError& error) {
@@ -234,7 +234,7 @@ void Lives::run() {
   loop.set_log_sink([](ferry::LogLevel, std::string_view) {});
   world_.set_network(world_.draw_network());
   world_.set_name("server", {"10.0.0.2"}, Seconds{0.01});
-  auto made = [this] { return std::make_shared<Talker>(*this, 1); };
+  auto made = checker_.factory([this] { return std::make_shared<Talker>(*this, 1); });
   auto server = loop.run_until_complete(loop.create_server(made, "10.0.0.2", 0));
   port_ = server->sockets().front().getsockname().port();
   std::vector<ferry::Future<void>> clients;
@@ -251,6 +251,7 @@ void Lives::run() {
   while (!over() && report.empty()) loop.run_until_complete(loop.sleep(Seconds{1.0}));
   if (report.empty()) loop.run_until_complete(server->wait_closed());
   if (!report.empty()) breach(report);
+  checker_.finish();
   judge();
 }
 

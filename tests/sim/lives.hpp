@@ -2,7 +2,7 @@
 // dice as well. Every byte is compared, every callback judged; whatever is wrong is thrown.
 #pragma once
 
-#include <ferry/sim.hpp>
+#include <ferry/testing.hpp>
 
 #include <cstdint>
 #include <map>
@@ -48,6 +48,7 @@ class Lives {
 
   ferry::SimWorld& world_;
   std::map<std::uint16_t, Pair> pairs_;  // by the client's port
+  ferry::ContractChecker checker_{[this](const std::string& breach) { world_.note(breach); }};
   std::vector<ferry::Socket> quiet_;
   Counts counts_;
   int port_ = 0;
