@@ -41,7 +41,7 @@ has_thing() {
     c++) has g++ || has clang++ || has c++ ;;
     clang) clang_command >/dev/null ;;
     clang-format) has clang-format || has clang-format-16 ;;
-    cmake | ccache | curl | make | npm | socat | strace) has "$1" ;;
+    cmake | ccache | curl | make | npm | patch | socat | strace) has "$1" ;;
     ninja) has ninja ;;
     pkg-config) has pkg-config || has pkgconf ;;
     python3) has python3 ;;
