@@ -7,7 +7,6 @@ One check. FOLDER has the programs of examples/, whose names end in SUFFIX; EMUL
 where this system cannot.
 """
 import os
-import pty
 import re
 import signal
 import socket
@@ -41,6 +40,7 @@ class Server:
     """tcp_echo_server on a terminal of its own, so that its lines come when they are printed."""
 
     def __init__(self, programs):
+        import pty  # not on Windows
         self.terminal, end = pty.openpty()
         self.process = subprocess.Popen(programs.command("tcp_echo_server", "0"),
                                         stdin=subprocess.DEVNULL, stdout=end, stderr=end)
