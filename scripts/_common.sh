@@ -40,6 +40,7 @@ has_thing() {
   case $1 in
     c++) has g++ || has clang++ || has c++ ;;
     clang) clang_command >/dev/null ;;
+    fuzzer) has_fuzzer ;;
     clang-format) has clang-format || has clang-format-16 ;;
     cmake | ccache | curl | make | npm | patch | socat | strace) has "$1" ;;
     ninja) has ninja ;;
@@ -80,6 +81,13 @@ has_sanitizers() {
   done
 }
 
+has_fuzzer() {
+  local clang
+  clang=$(clang_command) || return 1
+  echo 'extern "C" int LLVMFuzzerTestOneInput(const unsigned char *, unsigned long) { return 0; }' |
+    "$clang" -x c++ -fsanitize=fuzzer - -o /dev/null 2>/dev/null
+}
+
 # Where wine64 is: Debian does not put it on the PATH.
 wine_folder() {
   if [ -x /usr/lib/wine/wine64 ]; then
@@ -112,6 +120,7 @@ packages_of() {
     brew/clang) echo llvm ;;
     dnf/clang) echo clang compiler-rt ;;
     pacman/clang) echo clang compiler-rt ;;
+    */fuzzer) packages_of "$1" clang ;;
     apt-get/ninja | dnf/ninja | none/ninja) echo ninja-build ;;
     dnf/pkg-config) echo pkgconf-pkg-config ;;
     pacman/pkg-config) echo pkgconf ;;
@@ -221,7 +230,7 @@ build_preset_of() { case $1 in poll | kqueue) echo release ;; *) echo "$1" ;; es
 
 configure() {
   local preset=$1 log=build/$1.configure.log options=()
-  if [ "$preset" = clang ]; then
+  if [ "$preset" = clang ] || [ "$preset" = fuzz ]; then
     local cxx
     cxx=$(clang_command) || die "no clang 16 or newer was found"
     options+=("-DCMAKE_CXX_COMPILER=$cxx" "-DCMAKE_C_COMPILER=${cxx/clang++/clang}")

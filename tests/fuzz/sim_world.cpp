@@ -1,9 +1,6 @@
 // Random lives in a simulated machine whose dice are the fuzzer's bytes.
+#include "fuzz/fuzz.hpp"
 #include "sim/lives.hpp"
-
-#include <cstddef>
-#include <cstdint>
-#include <span>
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   ferry::SimWorld world{std::as_bytes(std::span{data, size})};
