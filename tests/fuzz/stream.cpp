@@ -425,9 +425,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static ferry::Loop loop;
   static LoopCore core{loop, ferry::internal::parts_over("none", std::make_unique<NoSelector>())};
   core.settings.log_sink = [](ferry::LogLevel, std::string_view) {};
-  core.settings.exception_handler = [](ferry::Loop&, const ferry::ExceptionContext& context) {
+  // ProtocolCaller reports through the public loop.
+  loop.set_exception_handler([](ferry::Loop&, const ferry::ExceptionContext& context) {
     require(!context.message.starts_with("ferry broke its contract"), "ferry keeps its contract");
-  };
+  });
   Life{core, {data, size}}.run();
   return 0;
 }
