@@ -98,7 +98,9 @@ TEST_CASE("a server closed during its rest stays closed, whoever has its number 
 
 TEST_CASE("a listener that cannot be watched again after its rest rests once more", "[A-009]") {
   World world;
-  if (world.loop.backend() == "poll") return skip("poll(2) has no list that could be full");
+  if (world.loop.backend() == "poll" || world.loop.backend() == "iocp") {
+    return skip("here watching again is no call that fails for want of memory");
+  }
   Calls calls;
   const Recorders recorders;
   auto server = serve(world, recorders);

@@ -23,7 +23,8 @@ struct FaultSpec {
   int error = 0;    // 0: a short count
 };
 
-// Makes one call fail. Calls come from several threads; each kind is counted alone.
+// Makes one call fail. Calls come from several threads, a late look-up's too; each kind is counted
+// alone.
 class Injector final : public ferry::internal::calls::Hook {
  public:
   Injector() { ferry::internal::calls::hook = this; }
@@ -32,7 +33,9 @@ class Injector final : public ferry::internal::calls::Hook {
   Injector& operator=(const Injector&) = delete;
 
   void arm(const FaultSpec& fault) {
-    fault_ = fault;
+    call_ = fault.call;
+    number_ = fault.number;
+    error_ = fault.error;
     for (auto& count : counts_) count = 0;
     fired_ = false;
     armed_ = true;
@@ -43,15 +46,15 @@ class Injector final : public ferry::internal::calls::Hook {
 
   // Runs once, just before the loop waits.
   std::function<void()> before_waiting;
-  std::map<std::string, std::vector<std::string>> answers;
 
  private:
   int before(Call call, ferry::NativeHandle handle, std::size_t& size) override {
     if (call == waiting_ && before_waiting) std::exchange(before_waiting, nullptr)();
     if (!armed_) return 0;
     const long number = counts_[static_cast<std::size_t>(call)]++;
-    if (call != fault_.call || number != fault_.number) return 0;
-    if (fault_.error == 0) {
+    if (call != call_ || number != number_) return 0;
+    const int error = error_;
+    if (error == 0) {
       fired_ = size > 1;
       if (size > 1) size = size / 2;
       return 0;
@@ -61,15 +64,19 @@ class Injector final : public ferry::internal::calls::Hook {
     if (call == Call::close) ::close(static_cast<int>(handle));
     if (call == Call::shutdown) ::shutdown(static_cast<int>(handle), SHUT_WR);
     errno = EIO;  // what goes with EAI_SYSTEM
-    return fault_.error;
+    return error;
   }
   const std::vector<std::string>* answer(const char* host) override {
-    const auto found = answers.find(host);
-    return found == answers.end() ? nullptr : &found->second;
+    const auto found = answers_.find(host);
+    return found == answers_.end() ? nullptr : &found->second;
   }
 
   const Call waiting_ = waiting_call(backend_name());
-  FaultSpec fault_;
+  const std::map<std::string, std::vector<std::string>> answers_{
+      {"two.test", {"127.0.0.2", "127.0.0.1"}}, {"both.test", {"127.0.0.1", "127.0.0.2"}}};
+  std::atomic<Call> call_ = Call::count;
+  std::atomic<long> number_ = 0;
+  std::atomic<int> error_ = 0;
   std::atomic<bool> armed_ = false, fired_ = false;
   std::array<std::atomic<long>, static_cast<std::size_t>(Call::count)> counts_{};
 };

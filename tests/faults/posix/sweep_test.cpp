@@ -155,7 +155,6 @@ std::string bulk(Stage& stage) {
 
 // The first address refuses, the second one serves.
 std::string names(Stage& stage) {
-  stage.injector.answers["two.test"] = {"127.0.0.2", "127.0.0.1"};
   const auto server = serve_tcp(stage, "127.0.0.1", echo_server);
   const auto client = stage.actor();
   echo_and_close(stage, client, connect_to(stage, client, "two.test", port_of(*server)));
@@ -165,7 +164,6 @@ std::string names(Stage& stage) {
 
 // Both addresses on one port that the first one finds.
 std::string named_server(Stage& stage) {
-  stage.injector.answers["both.test"] = {"127.0.0.1", "127.0.0.2"};
   const auto server = serve_tcp(stage, "both.test", echo_server);
   bool one_port = true;
   for (const ferry::SocketView& view : server->sockets()) {
