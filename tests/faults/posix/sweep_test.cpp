@@ -245,10 +245,10 @@ std::string resets(Stage& stage) {
 }
 
 std::string signals(Stage& stage) {
-  int came = 0;
-  stage.attempt([&] { stage.loop.add_signal_handler(SIGUSR1, [&] { ++came; }); });
+  const auto came = std::make_shared<int>(0);  // the callback may run when this is over
+  stage.attempt([&] { stage.loop.add_signal_handler(SIGUSR1, [came] { ++*came; }); });
   raise_now(SIGUSR1);
-  stage.until([&] { return came == 1; }, "the signal's callback");
+  stage.until([&] { return *came == 1; }, "the signal's callback");
   stage.attempt([&] { return stage.loop.remove_signal_handler(SIGUSR1); });
   return "came";
 }
@@ -256,6 +256,14 @@ std::string signals(Stage& stage) {
 std::string watches(Stage& stage) {
   const Pipe pipe;
   int read = 0, written = 0;
+  struct Removed {  // however it ends: before the pipe is closed
+    ferry::Loop& loop;
+    const Pipe& pipe;
+    ~Removed() {
+      loop.remove_writer(pipe.write.fileno());
+      loop.remove_reader(pipe.read.fileno());
+    }
+  } const removed{stage.loop, pipe};
   stage.attempt([&] {
     stage.loop.add_reader(pipe.read.fileno(), [&] {
       get(pipe.read);
@@ -265,27 +273,17 @@ std::string watches(Stage& stage) {
       if (written++ == 0) put(pipe.write);
     });
   });
-  const auto remove = [&] {
-    stage.loop.remove_writer(pipe.write.fileno());
-    stage.loop.remove_reader(pipe.read.fileno());
-  };
-  try {
-    stage.until([&] { return read > 0; }, "what was written");
-  } catch (const Over&) {
-    remove();
-    throw;
-  }
-  remove();
+  stage.until([&] { return read > 0; }, "what was written");
   return "read";
 }
 
 // Posted just when the loop is about to sleep.
 std::string other_thread(Stage& stage) {
-  bool ran = false;
-  stage.injector.before_waiting = [&] {
-    std::thread{[&] { stage.loop.call_soon_threadsafe([&] { ran = true; }); }}.join();
+  const auto ran = std::make_shared<bool>(false);  // the callback may run when this is over
+  stage.injector.before_waiting = [&stage, ran] {
+    std::thread{[&] { stage.loop.call_soon_threadsafe([ran] { *ran = true; }); }}.join();
   };
-  stage.until([&] { return ran; }, "what another thread posted");
+  stage.until([&] { return *ran; }, "what another thread posted");
   return "ran";
 }
 
