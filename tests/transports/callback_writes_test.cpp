@@ -49,13 +49,16 @@ TEST_CASE("what a callback wrote before it threw reaches the peer", "[C-15][T-00
 TEST_CASE("what a callback of a BufferedProtocol wrote before it threw reaches the peer",
           "[C-15][T-014]") {
   World world;
-  auto stream = open_as(world, any_carrier(), std::make_shared<Lender>());
+  const bool before_reading = GENERATE(true, false);
+  const Carrier carrier = any_carrier();
+  // What is unread makes TCP reset the connection, and the peer may lose what it has not read yet.
+  if (before_reading && (carrier == Carrier::tcp || !has_unix_pairs())) return;
+  auto stream = open_as(world, carrier, std::make_shared<Lender>());
   const auto answer_and_throw = [&] {
     stream.transport->write("the reason");
     throw std::runtime_error{"oops"};
   };
-  SECTION("get_buffer") { stream.protocol->on_get = answer_and_throw; }
-  SECTION("buffer_updated") { stream.protocol->on_updated = answer_and_throw; }
+  (before_reading ? stream.protocol->on_get : stream.protocol->on_updated) = answer_and_throw;
   stream.peer.send("data");
   expect_answer_and_loss(world, stream.peer, [&] { return stream.protocol->lost; });
   CHECK(stream.protocol->reason.what() == "oops");
