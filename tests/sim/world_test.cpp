@@ -89,7 +89,7 @@ std::string conversation(std::uint64_t seed) {
   const std::string text(20'000, 'x');
   transport->write(text);
   transport->write_eof();
-  run_until(world, [&talk = talk] { return talk->lost; });
+  run_until(world, [&told = talk] { return told->lost; });
   CHECK(talk->received == text);
   CHECK(talk->story == "made eof lost");
   CHECK_FALSE(talk->reason);
@@ -124,7 +124,7 @@ TEST_CASE("latency and bandwidth are what they say") {
   CHECK(world.elapsed().count() < 1.01);
   world.set_network({.latency = Seconds{0.5}, .bandwidth = 1000});
   transport->write(std::string(2000, 'x'));
-  run_until(world, [&talk = talk] { return talk->received.size() == 2000; });
+  run_until(world, [&told = talk] { return told->received.size() == 2000; });
   CHECK(world.elapsed().count() >= 4.0);  // connected after 1, 2 on the line, latency twice
   CHECK(world.elapsed().count() < 6.1);   // no more than 2 s on the way back
 }
@@ -154,7 +154,7 @@ TEST_CASE("a reset is one for both ends, and loses nobody") {
   run_until(world, [&] { return made->transport != nullptr; });
   world.set_network({.reset = 1});
   transport->write("hello");
-  run_until(world, [&talk = talk, &made] { return talk->lost && made->lost; });
+  run_until(world, [&told = talk, &made] { return told->lost && made->lost; });
   CHECK(talk->reason == std::errc::connection_reset);
   CHECK(made->reason == std::errc::connection_reset);
   CHECK(made->story == "made lost");
@@ -175,7 +175,7 @@ TEST_CASE("out of descriptors at accept: the server rests, and goes on") {
   CHECK(talk->received.empty());
   CHECK(reports > 0);
   world.set_network({});
-  run_until(world, [&talk = talk] { return talk->received == "still there?"; });
+  run_until(world, [&told = talk] { return told->received == "still there?"; });
 }
 
 TEST_CASE("a buffer that is full holds up who writes, and nothing is lost") {
@@ -191,7 +191,7 @@ TEST_CASE("a buffer that is full holds up who writes, and nothing is lost") {
   CHECK(made->received.size() == 5000);
   CHECK(made->transport->get_write_buffer_size() == 4900);
   transport->resume_reading();
-  run_until(world, [&talk = talk] { return talk->received.size() == 5000; });
+  run_until(world, [&told = talk] { return told->received.size() == 5000; });
 }
 
 TEST_CASE("names have the answers, the delays and the errors that the test gives them") {
@@ -216,7 +216,7 @@ TEST_CASE("Unix sockets are names in the world, and no files") {
   auto [transport, talk] =
       loop.run_until_complete(loop.create_unix_connection(made, "/no/such/folder/socket"));
   transport->write("hello");
-  run_until(world, [&talk = talk] { return talk->received == "hello"; });
+  run_until(world, [&told = talk] { return told->received == "hello"; });
   CHECK_THROWS_AS(
       loop.run_until_complete(loop.create_unix_server(echo, "/no/such/folder/socket")),
       ferry::OsError);
