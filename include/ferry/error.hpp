@@ -47,7 +47,8 @@ class FERRY_API Error {
   std::string_view what() const noexcept;
   // What was thrown by a callback, if that is the cause.
   std::exception_ptr exception() const noexcept;
-  // Throws the captured exception, CancelledError, or OsError. Does nothing if this is no error.
+  // Throws the captured exception, CancelledError, SslError or OsError. Does nothing if this is no
+  // error.
   void raise() const;
   // The same as raise() would throw; null if this is no error.
   std::exception_ptr to_exception() const;
@@ -73,6 +74,13 @@ class FERRY_API OsError : public std::system_error {
 
  private:
   std::string text_;
+};
+
+// A failure of TLS: code() is an SslErrc (ferry/ssl.hpp).
+class FERRY_API SslError : public OsError {
+ public:
+  using OsError::OsError;
+  ~SslError() override;
 };
 
 // Thrown into a coroutine that is cancelled, and out of a future that was.

@@ -12,5 +12,6 @@
 #include <ferry/protocols.hpp>
 #include <ferry/server.hpp>
 #include <ferry/socket.hpp>
+#include <ferry/ssl.hpp>
 #include <ferry/task.hpp>
 #include <ferry/transports.hpp>

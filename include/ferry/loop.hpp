@@ -10,6 +10,7 @@
 #include <ferry/protocols.hpp>
 #include <ferry/server.hpp>
 #include <ferry/socket.hpp>
+#include <ferry/ssl.hpp>
 #include <ferry/task.hpp>
 #include <ferry/transports.hpp>
 
@@ -87,6 +88,12 @@ struct ConnectOptions {
   int local_port = 0;
   Address local_addr = {};             // the same as an address; wins over local_host
   bool all_errors = false;             // name every address's error, even if they are alike
+  // As in SslOptions, but server_hostname is the host unless it is given.
+  const SslContext* ssl = nullptr;
+  std::optional<std::string_view> server_hostname = {};
+  std::optional<Seconds> ssl_handshake_timeout = {};
+  std::optional<Seconds> ssl_shutdown_timeout = {};
+  const SslSession* ssl_session = nullptr;
 };
 struct ServerOptions {
   Family family = Family::none;              // none: IPv4 and IPv6
@@ -95,11 +102,17 @@ struct ServerOptions {
   bool reuse_port = false;
   bool keep_alive = false;                   // SO_KEEPALIVE on every connection
   bool start_serving = true;                 // false: bound, but connections are refused (T-105)
+  const SslContext* ssl = nullptr;           // TLS on every connection; as in SslOptions
+  std::optional<Seconds> ssl_handshake_timeout = {};
+  std::optional<Seconds> ssl_shutdown_timeout = {};
 };
 struct UnixServerOptions {
   int backlog = 100;
   bool cleanup_socket = true;  // at close unlink the path, if it is still ours
   bool start_serving = true;
+  const SslContext* ssl = nullptr;
+  std::optional<Seconds> ssl_handshake_timeout = {};
+  std::optional<Seconds> ssl_shutdown_timeout = {};
 };
 
 // Makes protocols, and knows where it was asked to.
@@ -230,18 +243,22 @@ class FERRY_API Loop {
   // Takes over a connected stream socket (S-092). If it is no such thing: std::invalid_argument at
   // the call, and the socket stays the caller's (T-123).
   template <class Factory>
-  auto create_connection(Factory factory, Socket&& sock, Where where = Where::current()) {
-    return typed<Factory>(connect_socket(erased(std::move(factory), where), std::move(sock)));
+  auto create_connection(Factory factory, Socket&& sock, SslOptions options = {},
+                         Where where = Where::current()) {
+    return typed<Factory>(
+        connect_socket(erased(std::move(factory), where), std::move(sock), options));
   }
   template <class Factory>
-  auto create_unix_connection(Factory factory, std::string_view path,
+  auto create_unix_connection(Factory factory, std::string_view path, SslOptions options = {},
                               Where where = Where::current()) {
-    return typed<Factory>(connect_unix(erased(std::move(factory), where), path));
+    return typed<Factory>(connect_unix(erased(std::move(factory), where), path, options));
   }
   // As the server's side of a connection that was accepted elsewhere.
   template <class Factory>
-  auto connect_accepted_socket(Factory factory, Socket&& sock, Where where = Where::current()) {
-    return typed<Factory>(connect_socket(erased(std::move(factory), where), std::move(sock)));
+  auto connect_accepted_socket(Factory factory, Socket&& sock, SslOptions options = {},
+                               Where where = Where::current()) {
+    return typed<Factory>(
+        accept_socket(erased(std::move(factory), where), std::move(sock), options));
   }
 
   // Listens by TCP. The factory is called once for every connection (S-087). An empty host means
@@ -274,6 +291,21 @@ class FERRY_API Loop {
                                                    Where where = Where::current()) {
     return listen_unix(erased(std::move(factory), where), path, options);
   }
+
+  // Upgrades an open connection of this loop's to TLS, also one that is TLS already (A-010, C-21).
+  // The transport stays the same object and keeps its protocol, which hears nothing of it; the
+  // task is done when the handshake is.
+  //
+  // From the call on, whether awaited yet or not, no byte in clear is delivered any more (T-094):
+  // what the protocol holds of the peer's TLS goes into `options.received`. What was written before
+  // still goes out in clear, what is written from now on in TLS, once the handshake is done
+  // (T-066, T-095). Marks that were not set become those of TLS; can_write_eof() turns false.
+  //
+  // After write_eof() or while closing: MisuseError, and nothing has changed. If the handshake
+  // fails, the task throws, and the protocol's connection_lost(error) comes once (T-096); so it
+  // does, with none, if the task is dropped or cancelled before.
+  Task<void> start_tls(Transport& transport, const SslContext& context,
+                       StartTlsOptions options = {});
 
   // --- Handles of one's own (A-033) ---
 
@@ -348,8 +380,12 @@ class FERRY_API Loop {
 
   Task<Erased> connect_tcp(StreamProtocolFactory factory, std::string_view host, Port port,
                            const ConnectOptions& options);
-  Task<Erased> connect_socket(StreamProtocolFactory factory, Socket&& sock);
-  Task<Erased> connect_unix(StreamProtocolFactory factory, std::string_view path);
+  Task<Erased> connect_socket(StreamProtocolFactory factory, Socket&& sock,
+                              const SslOptions& options);
+  Task<Erased> accept_socket(StreamProtocolFactory factory, Socket&& sock,
+                             const SslOptions& options);
+  Task<Erased> connect_unix(StreamProtocolFactory factory, std::string_view path,
+                            const SslOptions& options);
   Task<std::shared_ptr<Server>> listen_tcp(StreamProtocolFactory factory,
                                            std::span<const std::string_view> hosts, Port port,
                                            const ServerOptions& options);
@@ -368,5 +404,7 @@ class FERRY_API Loop {
 static_assert(std::is_trivially_destructible_v<ConnectOptions>);
 static_assert(std::is_trivially_destructible_v<ServerOptions>);
 static_assert(std::is_trivially_destructible_v<UnixServerOptions>);
+static_assert(std::is_trivially_destructible_v<SslOptions>);
+static_assert(std::is_trivially_destructible_v<StartTlsOptions>);
 
 }  // namespace ferry
