@@ -26,7 +26,7 @@ function(ferry_add_library target kind)
   target_link_libraries(
     ${target}
     PUBLIC Threads::Threads
-    PRIVATE fmt::fmt ${FERRY_SYSTEM_LIBRARIES})
+    PRIVATE fmt::fmt ${FERRY_TLS_LIBRARIES} ${FERRY_SYSTEM_LIBRARIES})
   set_target_properties(
     ${target}
     PROPERTIES CXX_EXTENSIONS OFF

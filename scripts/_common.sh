@@ -30,7 +30,8 @@ has() { command -v "$1" >/dev/null 2>&1; }
 # A header in the places where systems and package managers put them.
 has_header() {
   local folder
-  for folder in /usr/include /usr/local/include /opt/homebrew/include /opt/local/include; do
+  for folder in /usr/include /usr/local/include /opt/homebrew/include /opt/local/include \
+    /opt/homebrew/opt/openssl@3/include /usr/local/opt/openssl@3/include; do
     [ ! -e "$folder/$1" ] || return 0
   done
   return 1
@@ -52,6 +53,8 @@ has_thing() {
     wine) [ -n "$(wine_folder)" ] ;;
     fmt) has_header fmt/format.h ;;
     catch2) has_header catch2/catch.hpp || has_header catch2/catch_all.hpp ;;
+    openssl) has openssl && has_header openssl/core.h ;; # a header that OpenSSL 3 brought
+    gnutls) has gnutls-cli ;;
     libuv) has_header uv.h ;;
     asio) has_header asio.hpp ;;
     libevent) has_header event2/event.h ;;
@@ -132,6 +135,11 @@ packages_of() {
     apt-get/fmt | none/fmt) echo libfmt-dev ;;
     dnf/fmt) echo fmt-devel ;;
     dnf/catch2) echo catch-devel ;;
+    apt-get/openssl | none/openssl) echo libssl-dev openssl ;;
+    brew/openssl) echo openssl@3 ;;
+    dnf/openssl) echo openssl-devel openssl ;;
+    apt-get/gnutls | none/gnutls) echo gnutls-bin ;;
+    dnf/gnutls) echo gnutls-utils ;;
     apt-get/libuv | none/libuv) echo libuv1-dev ;;
     dnf/libuv) echo libuv-devel ;;
     apt-get/asio | none/asio) echo libasio-dev ;;
@@ -234,6 +242,10 @@ configure() {
     local cxx
     cxx=$(clang_command) || die "no clang 16 or newer was found"
     options+=("-DCMAKE_CXX_COMPILER=$cxx" "-DCMAKE_C_COMPILER=${cxx/clang++/clang}")
+  fi
+  # Homebrew keeps its OpenSSL apart from the system's.
+  if [ -z "${OPENSSL_ROOT_DIR:-}" ] && has brew; then
+    OPENSSL_ROOT_DIR=$(brew --prefix openssl@3) && export OPENSSL_ROOT_DIR
   fi
   [ -z "${FERRY_WERROR:-}" ] || options+=("-DFERRY_WERROR=$FERRY_WERROR")
   mkdir -p build

@@ -36,3 +36,17 @@ set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
 set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 
 include(${CMAKE_CURRENT_LIST_DIR}/host-headers.cmake)
+
+# OpenSSL as headers, too; what is called of it is left for a Mac to find when the program starts.
+set(host_openssl ${CMAKE_BINARY_DIR}/host-openssl)
+if(NOT EXISTS ${host_openssl})
+  file(GLOB openssl_headers /usr/include/openssl/*.h
+       /usr/include/${CMAKE_HOST_SYSTEM_PROCESSOR}-linux-gnu/openssl/*.h)
+  file(MAKE_DIRECTORY ${host_openssl}/openssl)
+  foreach(header IN LISTS openssl_headers)
+    get_filename_component(name ${header} NAME)
+    file(CREATE_LINK ${header} ${host_openssl}/openssl/${name} SYMBOLIC)
+  endforeach()
+endif()
+set(CMAKE_FIND_PACKAGE_PREFER_CONFIG ON) # instead of CMake's own FindOpenSSL
+set(OpenSSL_DIR ${CMAKE_CURRENT_LIST_DIR}/host-headers)

@@ -21,6 +21,7 @@ set(CMAKE_FIND_ROOT_PATH_MODE_PACKAGE ONLY)
 # Nothing but Windows' own DLLs is needed to run what is built. (Wine reads DWARF 4 at most, for the
 # stack of a program that crashed.)
 set(CMAKE_EXE_LINKER_FLAGS_INIT -static)
+set(OPENSSL_USE_STATIC_LIBS ON) # and with it what a static OpenSSL needs of Windows
 set(CMAKE_CXX_FLAGS_DEBUG_INIT -gdwarf-4)
 set(CMAKE_CXX_FLAGS_RELWITHDEBINFO_INIT -gdwarf-4)
 

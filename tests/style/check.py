@@ -10,8 +10,9 @@ layer     who may include whom: include/ferry <- src/values <- src/platform/*.hp
           <- src/reactor <- src/transports; the folders of src/platform/<os> use the first three
           (all systems also sockets, linux and bsd also posix; sockets stands over posix or
           windows); examples, bench and tests/embed use include/ferry only
-foreign   std headers in include/ferry, with fmt in format.hpp; OpenSSL in src/transports/ssl_*
-          only; headers of a system in src/platform only
+foreign   std headers in include/ferry, with fmt in format.hpp; OpenSSL in src/transports/ssl_*,
+          in the tests of TLS, the fuzzers and what the benchmarks compare with; headers of a
+          system in src/platform only
 path      files of src are included by their path from src, public headers as <ferry/...>
 system    no #if on a system outside src/platform
 function  no function over 70 lines, no test over 120
@@ -45,6 +46,9 @@ OS_ROOMS = {  # folder of src/platform -> the other such folders that it may use
     "bsd": ("posix", "sockets"), "windows": ("sockets",), "sim": ("sockets",),
 }
 PUBLIC_ONLY = ("examples", "bench", "tests/embed")
+
+OPENSSL_USERS = ("tests/support/tls", "tests/transports/tls", "tests/fuzz", "bench/peers",
+                 "bench/gen")
 
 STD_HEADER = re.compile(r"[a-z][a-z0-9_]*")
 SYSTEM_MACRO = re.compile(
@@ -229,17 +233,20 @@ def check_layers(file: File, tree: Tree) -> Iterator[Breach]:
 
 
 def check_foreign(file: File, tree: Tree) -> Iterator[Breach]:
-    if not file.is_under("src", "include"):
-        return
     for include in includes(file):
         path = include.path
+        if path.startswith("openssl/"):
+            if not (str(file.path).startswith("src/transports/ssl_")
+                    or file.is_under(*OPENSSL_USERS)):
+                yield file.breach(include.line, "foreign",
+                                  f"OpenSSL's {include.shown()} outside src/transports/ssl_* and "
+                                  "the tests of TLS")
+            continue
+        if not file.is_under("src", "include"):
+            continue
         if path.startswith("ferry/") or STD_HEADER.fullmatch(path) or target(file, include, tree):
             continue
-        if path.startswith("openssl/"):
-            if not str(file.path).startswith("src/transports/ssl_"):
-                yield file.breach(include.line, "foreign",
-                                  f"OpenSSL's {include.shown()} outside src/transports/ssl_*")
-        elif path.startswith("fmt/"):
+        if path.startswith("fmt/"):
             if file.is_under("include") and file.path.name != "format.hpp":
                 yield file.breach(include.line, "foreign",
                                   f"fmt's {include.shown()} in a public header but format.hpp")
@@ -570,6 +577,11 @@ BAD_FILES = [
     ("layer", "tests/embed/bad.cpp", '#include "platform/poller.hpp"\n'),
     ("foreign", "src/reactor/bad.cpp", "#include <openssl/ssl.h>\n"),
     ("foreign", "include/ferry/bad.hpp", "#include <openssl/ssl.h>\n"),
+    ("foreign", "src/transports/bad.cpp", "#include <openssl/ssl.h>\n"),
+    ("foreign", "src/platform/windows/bad.cpp", "#include <openssl/ssl.h>\n"),
+    ("foreign", "examples/bad.cpp", "#include <openssl/ssl.h>\n"),
+    ("foreign", "tests/transports/bad.cpp", "#include <openssl/ssl.h>\n"),
+    ("foreign", "bench/bad.cpp", "#include <openssl/ssl.h>\n"),
     ("foreign", "include/ferry/bad.hpp", "#include <fmt/core.h>\n"),
     ("foreign", "include/ferry/bad.hpp", "#include <sys/types.h>\n"),
     ("foreign", "src/reactor/bad.cpp", "#  include <unistd.h>\n"),
@@ -646,6 +658,8 @@ HARMLESS = [
      + "  int x() { return 1; }\n" * 100 + "};\n"),
     ("src/reactor/fine.cpp", "struct A {\n  int n;\n} a;\nstruct B : A {\n  B() : A{} {}\n};\n"),
     ("src/transports/ssl_fine.hpp", "#include <openssl/err.h>\n"),
+    ("tests/support/tls/fine.cpp", "#include <openssl/x509.h>\n"),
+    ("bench/peers/fine.cpp", "#include <openssl/ssl.h>\n"),
     ("tests/reactor/fine.cpp", "#include <sys/epoll.h>\n#ifdef __linux__\n#endif\n"),
     ("tests/reactor/fine.cpp", '#include "fine.hpp"\n#include <catch2/catch.hpp>\n'),
 ]
