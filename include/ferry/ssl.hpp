@@ -128,6 +128,8 @@ class FERRY_API SslContext {
 
   explicit operator bool() const noexcept { return state_ != nullptr; }
   bool is_server() const noexcept;
+  bool checks_hostname() const noexcept;  // set_check_hostname(), and verifying at all
+  bool has_certificate() const noexcept;
 
   // --- Who we are ---
   // The certificate, then its intermediates; the key must be the certificate's. One of each kind of

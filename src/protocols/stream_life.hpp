@@ -46,6 +46,9 @@ class StreamLife {
   constexpr bool may_write() const noexcept { return phase_ == Phase::open && !out_eof_; }
   constexpr bool may_read() const noexcept { return phase_ == Phase::open && !in_eof_; }
 
+  // A layer was put below that cannot end in one direction only.
+  constexpr void forbid_half_close() noexcept { can_half_close_ = false; }
+
   // Connected, and the handshake, if there is one, is done.
   constexpr std::uint32_t opened() noexcept {
     if (phase_ != Phase::opening) return act::none;

@@ -79,6 +79,11 @@ class LoopCore final : public IoContext {
   void again(Ticket ticket, std::uint32_t ready) override;
   void again_later(Ticket ticket, std::uint32_t ready) override;
   std::span<std::byte> scratch() noexcept override { return {scratch_.get(), scratch_size}; }
+  // More of them, for the layers of a stream: level 1 and up, made when first asked for.
+  std::span<std::byte> scratch(std::size_t level) {
+    if (level > layers_.size() || !layers_[level - 1]) make_layer(level);
+    return {layers_[level - 1].get(), layer_size};
+  }
 
   // --- Members ---
   void enrol(LoopMember& member, std::shared_ptr<void> self, const std::source_location& made_at);
@@ -148,6 +153,7 @@ class LoopCore final : public IoContext {
 
  private:
   static constexpr std::size_t scratch_size = 64 * 1024;
+  static constexpr std::size_t layer_size = scratch_size + 4 * 1024;  // and what sealing it adds
   class UserWatch;
   struct Watch {
     IoHandler* handler = nullptr;
@@ -200,6 +206,7 @@ class LoopCore final : public IoContext {
   void forget_callbacks() noexcept;
   void name_members();
   void drop_members() noexcept;
+  void make_layer(std::size_t level);
 
   Loop& loop_;
   LoopControl* control_block_;
@@ -226,6 +233,7 @@ class LoopCore final : public IoContext {
   LoopMember* members_ = nullptr;
   std::vector<std::shared_ptr<RootTask>> tasks_;
   std::unique_ptr<std::byte[]> scratch_;
+  std::vector<std::unique_ptr<std::byte[]>> layers_;
   BlockPool blocks_;
   std::unordered_map<NativeHandle, std::shared_ptr<UserWatch>> user_watches_;
   struct SignalHandler {

@@ -24,6 +24,8 @@ class LoopMember {
   virtual std::string describe() const = 0;
   // Those of one server have one group.
   virtual const void* group() const noexcept { return nullptr; }
+  // Null before enrol() and after leave().
+  const std::shared_ptr<void>& self() const noexcept { return self_; }
 
  protected:
   LoopMember() = default;

@@ -1,5 +1,6 @@
 // create_connection() and its kin.
 #include "transports/names.hpp"
+#include "transports/ssl_channel.hpp"
 #include "transports/stream_transport.hpp"
 
 #include <ferry/loop.hpp>
@@ -23,16 +24,26 @@ struct ConnectJob {
   HostPort local;
   Address local_addr;
   bool all_errors = false;
+  SslSpec ssl;
 };
+
+// "example.com (192.0.2.1:443)"
+std::string name_of_peer(const SslSpec& ssl, const Address& peer) {
+  const bool by_name = !ssl.server_name.empty() && !ssl.is_address;
+  return by_name ? ssl.server_name + " (" + peer.to_string() + ")" : peer.to_string();
+}
 
 // The connection is there: the protocol is made, hears of it, and so does who waits. `died`: it is
 // known to have been reset since.
-Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Socket socket, Error died) {
+Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Socket socket, Error died,
+                     std::unique_ptr<SslSpec> ssl) {
   const SocketView view = socket.view();
   const StreamNames names{view.getpeername(), view.getsockname(), factory.where()};
   std::shared_ptr<StreamProtocol> protocol = factory();  // if it throws, the socket closes itself
   auto channel =
       core->network().channel(*core, std::move(socket), names.local.family(), false, died);
+  if (*ssl) channel = ssl_channel(*core, channel, *ssl, name_of_peer(*ssl, names.peer));
+  ssl.reset();
   Future<void> opened = core->loop().create_future<void>();
   auto transport = StreamTransport::begin(
       *core, std::move(channel), protocol, names, nullptr, [opened](const Error& error) mutable {
@@ -120,7 +131,8 @@ Task<Made> connect(std::unique_ptr<ConnectJob> job) {
         continue;
       }
       co_return co_await hand_over(&job->core, std::move(job->factory),
-                                   std::move(attempt.socket), std::move(attempt.error));
+                                   std::move(attempt.socket), std::move(attempt.error),
+                                   std::make_unique<SslSpec>(std::move(job->ssl)));
     }
     if (froms.empty()) {
       errors.push_back(Error{std::make_error_code(std::errc::address_family_not_supported),
@@ -131,11 +143,29 @@ Task<Made> connect(std::unique_ptr<ConnectJob> job) {
   co_return Made{};  // never reached: there is an error
 }
 
-Task<Made> connect_to_path(LoopCore* core, StreamProtocolFactory factory, Address path) {
+Task<Made> connect_to_path(LoopCore* core, StreamProtocolFactory factory, Address path,
+                           std::unique_ptr<SslSpec> ssl) {
   Attempt attempt = co_await try_address(core, path, Address{});
   if (!attempt.socket) attempt.error.raise();
   co_return co_await hand_over(core, std::move(factory), std::move(attempt.socket),
-                               std::move(attempt.error));
+                               std::move(attempt.error), std::move(ssl));
+}
+
+std::unique_ptr<SslSpec> client_side(const char* call, const SslOptions& options) {
+  return std::make_unique<SslSpec>(client_spec(SslRequest::of(call, options), std::nullopt));
+}
+
+// Throws std::invalid_argument, and leaves the socket with its caller (T-123).
+void check_connected(LoopCore& core, const char* call, const Socket& sock) {
+  core.check_usable(call);
+  core.check_thread(call);
+  const std::string name = std::string{call} + ": socket " + std::to_string(sock.fileno());
+  switch (core.network().inspect(sock).kind) {
+    case SocketKind::not_a_stream: throw std::invalid_argument{name + " is not a stream socket"};
+    case SocketKind::listening: throw std::invalid_argument{name + " is listening"};
+    case SocketKind::unconnected: throw std::invalid_argument{name + " is not connected"};
+    case SocketKind::connected: break;
+  }
 }
 
 }  // namespace
@@ -148,30 +178,35 @@ Task<Loop::Erased> Loop::connect_tcp(StreamProtocolFactory factory, std::string_
   auto job = std::make_unique<internal::ConnectJob>(internal::ConnectJob{
       *core_, std::move(factory), internal::HostPort::checked(host, port, options.family),
       internal::HostPort::checked(options.local_host, options.local_port, options.family),
-      options.local_addr, options.all_errors});
+      options.local_addr, options.all_errors,
+      internal::client_spec(internal::SslRequest::of("create_connection", options), host)});
   return internal::connect(std::move(job));
 }
 
-Task<Loop::Erased> Loop::connect_socket(StreamProtocolFactory factory, Socket&& sock) {
-  core_->check_usable("create_connection");
-  core_->check_thread("create_connection");
-  const std::string name = "create_connection: socket " + std::to_string(sock.fileno());
-  switch (core_->network().inspect(sock).kind) {
-    case internal::SocketKind::not_a_stream:
-      throw std::invalid_argument{name + " is not a stream socket"};
-    case internal::SocketKind::listening: throw std::invalid_argument{name + " is listening"};
-    case internal::SocketKind::unconnected:
-      throw std::invalid_argument{name + " is not connected"};
-    case internal::SocketKind::connected: break;
-  }
-  return internal::hand_over(core_.get(), std::move(factory), std::move(sock), Error{});
+Task<Loop::Erased> Loop::connect_socket(StreamProtocolFactory factory, Socket&& sock,
+                                        const SslOptions& options) {
+  internal::check_connected(*core_, "create_connection", sock);
+  auto ssl = internal::client_side("create_connection", options);
+  return internal::hand_over(core_.get(), std::move(factory), std::move(sock), Error{},
+                             std::move(ssl));
 }
 
-Task<Loop::Erased> Loop::connect_unix(StreamProtocolFactory factory, std::string_view path) {
+Task<Loop::Erased> Loop::accept_socket(StreamProtocolFactory factory, Socket&& sock,
+                                       const SslOptions& options) {
+  internal::check_connected(*core_, "connect_accepted_socket", sock);
+  auto ssl = std::make_unique<internal::SslSpec>(
+      internal::server_spec(internal::SslRequest::of("connect_accepted_socket", options)));
+  return internal::hand_over(core_.get(), std::move(factory), std::move(sock), Error{},
+                             std::move(ssl));
+}
+
+Task<Loop::Erased> Loop::connect_unix(StreamProtocolFactory factory, std::string_view path,
+                                      const SslOptions& options) {
   core_->check_usable("create_unix_connection");
   core_->check_thread("create_unix_connection");
   if (path.empty()) throw std::invalid_argument{"create_unix_connection: the path is empty"};
-  return internal::connect_to_path(core_.get(), std::move(factory), Address::unix_path(path));
+  return internal::connect_to_path(core_.get(), std::move(factory), Address::unix_path(path),
+                                   internal::client_side("create_unix_connection", options));
 }
 
 }  // namespace ferry

@@ -30,7 +30,10 @@ class FlowControl {
     }
     high_ = static_cast<std::size_t>(high);
     low_ = static_cast<std::size_t>(low);
+    chosen_ = marks.high || marks.low;
   }
+  // Whether somebody set them, or they are the default ones.
+  bool chosen() const noexcept { return chosen_; }
   WriteBufferLimits limits() const noexcept { return {low_, high_}; }
   bool over(std::size_t size) const noexcept { return size > high_; }
   bool must_pause(std::size_t size) const noexcept { return !paused_ && size > high_; }
@@ -47,6 +50,7 @@ class FlowControl {
   std::size_t high_ = default_high;
   std::size_t low_ = default_high / 4;
   bool paused_ = false;
+  bool chosen_ = false;
 };
 
 }  // namespace ferry::internal

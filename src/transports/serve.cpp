@@ -1,5 +1,6 @@
 // create_server() and its kin.
 #include "transports/names.hpp"
+#include "transports/ssl_channel.hpp"
 #include "transports/stream_transport.hpp"
 
 #include <ferry/server.hpp>
@@ -22,6 +23,7 @@ struct ServerSettings {
   bool keep_alive = false;
   bool cleanup_socket = false;
   std::string target;  // for messages
+  SslSpec ssl;
 };
 
 class ServerCore;
@@ -170,6 +172,7 @@ void ServerCore::accepted(Socket socket, const Address& peer, const Address& loc
     if (settings_.keep_alive) core_->network().keep_alive(socket);
     auto channel =
         core_->network().channel(*core_, std::move(socket), local.family(), true, Error{});
+    if (settings_.ssl) channel = ssl_channel(*core_, channel, settings_.ssl, peer.to_string());
     const StreamNames names{peer, local, settings_.factory.where()};
     StreamTransport::begin(*core_, std::move(channel), std::move(protocol), names,
                            shared_from_this(), nullptr);
@@ -408,7 +411,8 @@ Task<std::shared_ptr<Server>> Loop::listen_tcp(StreamProtocolFactory factory,
     job->names.push_back(internal::HostPort::checked(host, port, options.family));
   }
   job->settings = {std::move(factory), options.backlog, options.keep_alive, false,
-                   job->names.front().to_string()};
+                   job->names.front().to_string(),
+                   internal::server_spec(internal::SslRequest::of("create_server", options))};
   job->reuse_address = options.reuse_address.value_or(true);
   job->reuse_port = options.reuse_port;
   job->start_serving = options.start_serving;
@@ -425,7 +429,9 @@ Task<std::shared_ptr<Server>> Loop::listen_socket(StreamProtocolFactory factory,
                                 " is not an unconnected stream socket"};
   }
   ServerSettings settings{std::move(factory), options.backlog, options.keep_alive, false,
-                          sock.view().getsockname().to_string()};
+                          sock.view().getsockname().to_string(),
+                          internal::server_spec(
+                              internal::SslRequest::of("create_server", options))};
   return internal::listen_on_socket(core_.get(), std::move(settings), std::move(sock),
                                     options.start_serving);
 }
@@ -438,7 +444,9 @@ Task<std::shared_ptr<Server>> Loop::listen_unix(StreamProtocolFactory factory,
   if (path.empty()) throw std::invalid_argument{"create_unix_server: the path is empty"};
   const Address address = Address::unix_path(path);
   ServerSettings settings{std::move(factory), options.backlog, false, options.cleanup_socket,
-                          address.to_string()};
+                          address.to_string(),
+                          internal::server_spec(
+                              internal::SslRequest::of("create_unix_server", options))};
   return internal::listen_on_path(core_.get(), std::move(settings), address,
                                   options.start_serving);
 }

@@ -1,5 +1,7 @@
 #include "transports/stream_transport.hpp"
 
+#include "transports/ssl_channel.hpp"
+
 #include <algorithm>
 #include <array>
 #include <utility>
@@ -31,6 +33,7 @@ StreamTransport::StreamTransport(LoopCore& core, std::unique_ptr<Channel> channe
       caller_{std::move(protocol)},
       life_{channel_->can_half_close()} {
   channel_->set_owner(*this);
+  flow_.set({}, channel_->default_high_mark());
   peer_ = names.peer;
   local_ = names.local;
 }
@@ -44,35 +47,36 @@ std::shared_ptr<StreamTransport> StreamTransport::begin(
                                                 names);
   made->home_ = std::move(home);
   core.enrol(*made, made, names.made_at);
-  // The loop keeps it until it is lost, so that a plain pointer is enough: an opener on the heap
-  // is for connections that somebody waits for.
-  if (opened) {
-    auto waiting = std::make_shared<Opened>(std::move(opened));
-    core.soon([transport = made, waiting] { transport->open(*waiting); });
-  } else {
-    core.soon([transport = made] {
-      Opened nobody;
-      transport->open(nobody);
-    });
-  }
+  if (opened) made->rare().opened = std::move(opened);
+  core.soon([transport = made] { transport->open(); });
   return made;
 }
 
-void StreamTransport::open(Opened& opened) {
+void StreamTransport::open() {
   if (life_.phase() != Phase::opening) return;  // given up meanwhile
   const Error error = channel_->open();
-  if (error) {
-    perform(life_.abort());
-  } else {
-    perform(life_.opened());
-  }
-  if (opened) return opened(error);
   if (!error) return;
+  const bool awaited = rare_ && rare_->opened;
+  failed(error);
+  if (awaited) return;
   ExceptionContext context;  // nobody waits for an accepted one
   context.message = "a connection that was accepted could not be watched";
   context.exception = error;
   context.transport = this;
   core().call_exception_handler(context);
+}
+
+// The channel carries our bytes now: for the first time, or after start_tls().
+void StreamTransport::opened() {
+  perform(life_.opened());
+  tell_opener({});
+}
+
+void StreamTransport::tell_opener(const Error& error) {
+  if (!rare_ || !rare_->opened) return;
+  const Opened opened = std::move(rare_->opened);
+  if (!rare_->flush_timeout) rare_.reset();
+  opened(error);
 }
 
 // Carries out what the life says, in the order of the bits.
@@ -95,7 +99,7 @@ void StreamTransport::close() {
   core().check_thread("close");
   attempt();
   perform(life_.close(queue_.empty()));
-  if (life_.phase() == Phase::flushing) arm_flush_timer();
+  if (life_.phase() == Phase::flushing) begin_flush();
 }
 
 void StreamTransport::abort() {
@@ -103,7 +107,7 @@ void StreamTransport::abort() {
   core().check_thread("abort");
   if (life_.phase() == Phase::open) {
     attempt();  // what was gathered has its one try,
-    reason_.reset();  // and if that fails, we are the first cause all the same (T-020)
+    if (rare_) rare_->reason = {};  // and if that fails, we are the first cause all the same (T-020)
   }
   perform(life_.abort());
 }
@@ -122,18 +126,24 @@ void StreamTransport::set_flush_timeout(std::optional<Seconds> timeout) {
   if (timeout && !(timeout->count() > 0)) {
     throw std::invalid_argument{"set_flush_timeout: the time must be positive"};
   }
-  flush_timeout_.reset();
-  if (!timeout) return;
-  flush_timeout_ = std::make_unique<FlushTimeout>();
-  flush_timeout_->duration = *timeout;
+  if (!timeout && !rare_) return;
+  rare().flush_timer.cancel();
+  rare_->flush_armed = false;
+  rare_->flush_timeout = timeout;
   if (life_.phase() == Phase::flushing) arm_flush_timer();
+}
+
+// Closed, with bytes still to be sent.
+void StreamTransport::begin_flush() {
+  arm_flush_timer();
+  channel_->flush_and_finish();
 }
 
 // Once: a close() that comes again does not put the end off.
 void StreamTransport::arm_flush_timer() {
-  if (!flush_timeout_ || std::exchange(flush_timeout_->armed, true)) return;
-  flush_timeout_->timer = core().call_later(
-      flush_timeout_->duration,
+  if (!rare_ || !rare_->flush_timeout || std::exchange(rare_->flush_armed, true)) return;
+  rare_->flush_timer = core().call_later(
+      *rare_->flush_timeout,
       [this] {
         failed(Error{std::make_error_code(std::errc::timed_out),
                      "flush " + std::to_string(queue_.size()) + " bytes to " +
@@ -144,7 +154,7 @@ void StreamTransport::arm_flush_timer() {
 
 void StreamTransport::failed(const Error& error) {
   if (life_.phase() == Phase::lost) return;
-  reason_ = std::make_unique<Error>(error);
+  rare().reason = error;
   perform(life_.abort());
 }
 
@@ -153,7 +163,7 @@ void StreamTransport::failed(const Error& error) {
 void StreamTransport::callback_threw(const Error& error) {
   if (life_.phase() == Phase::lost) return;
   attempt();
-  reason_ = std::make_unique<Error>(error);
+  rare().reason = error;
   perform(life_.abort());
 }
 
@@ -183,9 +193,12 @@ void StreamTransport::end_soon() {
 }
 
 void StreamTransport::end() {
-  if (caller_.started()) {
-    const auto reason = std::move(reason_);
-    caller_.connection_lost(site(), reason ? *reason : Error{});
+  const Error reason = rare_ ? rare_->reason : Error{};
+  if (caller_.started()) caller_.connection_lost(site(), reason);
+  if (rare_ && rare_->opened) {
+    tell_opener(reason ? reason
+                       : Error{std::make_error_code(std::errc::connection_aborted),
+                               "connection with " + peer_.get().to_string()});
   }
   let_go();
   if (const auto home = std::move(home_)) home->connection_ended();
@@ -193,8 +206,10 @@ void StreamTransport::end() {
 
 void StreamTransport::let_go() noexcept {
   const auto protocol = caller_.release();
+  auto info = channel_ ? channel_->info() : nullptr;
   channel_.reset();
-  flush_timeout_.reset();
+  rare_.reset();
+  if (info) rare().info = std::move(info);
 }
 
 void StreamTransport::drop(std::vector<std::shared_ptr<void>>& trash) {
@@ -204,10 +219,12 @@ void StreamTransport::drop(std::vector<std::shared_ptr<void>>& trash) {
     queue_.clear(core().blocks());
     channel_->close(false);
   }
+  auto info = channel_ ? channel_->info() : nullptr;
   channel_.reset();
   trash.push_back(caller_.release());
   trash.push_back(std::move(home_));
-  flush_timeout_.reset();
+  if (rare_) trash.push_back(std::shared_ptr<Rare>{std::move(rare_)});
+  if (info) rare().info = std::move(info);
 }
 
 // --- Reading ---
@@ -259,8 +276,11 @@ void StreamTransport::deliver_eof() {
   const Error error = caller_.eof_received(site(), keep_open);
   if (error) return callback_threw(error);
   attempt();
+  if (keep_open && !life_.can_half_close()) {
+    core().log(LogLevel::warning, "eof_received() returned true, which has no effect over TLS");
+  }
   perform(life_.eof_answered(keep_open, queue_.empty()));
-  if (life_.phase() == Phase::flushing) arm_flush_timer();
+  if (life_.phase() == Phase::flushing) begin_flush();
 }
 
 // --- Writing ---
@@ -372,9 +392,13 @@ std::size_t StreamTransport::get_write_buffer_size() {
 
 void StreamTransport::set_write_buffer_limits(WriteBufferMarks marks) {
   if (life_.phase() != Phase::lost) core().check_thread("set_write_buffer_limits");
-  flow_.set(marks);
+  if (life_.phase() != Phase::lost) attempt();
+  set_marks(marks);
+}
+
+void StreamTransport::set_marks(WriteBufferMarks marks) {
+  flow_.set(marks, channel_ ? channel_->default_high_mark() : FlowControl::default_high);
   if (life_.phase() == Phase::lost || life_.phase() == Phase::opening) return;
-  attempt();
   judge_pause();
   // pause_writing() may have ended us.
   if (life_.phase() == Phase::lost || !flow_.must_resume(queue_.size())) return;
@@ -396,6 +420,27 @@ void StreamTransport::resume_if_low() {
   caller_.resume_writing(site());
 }
 
+// --- TLS in mid-stream ---
+
+void StreamTransport::start_tls(const SslSpec& spec, BytesView received, Opened upgraded) {
+  if (!life_.may_read() || !life_.may_write()) {
+    throw MisuseError{"start_tls: the connection is closing, or one side has ended"};
+  }
+  if (rare_ && rare_->opened) throw MisuseError{"start_tls: a handshake is under way already"};
+  attempt();  // what is in clear goes first
+  if (life_.phase() == Phase::open) {
+    const InMidStream state{queue_.size(), received};
+    channel_ = ssl_channel(core(), channel_, spec, peer_.get().to_string(), &state);
+  }
+  rare().opened = std::move(upgraded);
+  if (life_.phase() != Phase::open) return;  // lost just now: end() tells
+  channel_->set_owner(*this);
+  life_.forbid_half_close();
+  if (!flow_.chosen()) set_marks({});
+  channel_->set_reading(is_reading());
+  if (const Error error = channel_->open()) failed(error);
+}
+
 // --- The rest ---
 
 void StreamTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
@@ -409,7 +454,8 @@ std::any StreamTransport::extra_info(std::string_view name) const {
   if (name == peername.name) return peer_.get();
   if (name == sockname.name) return local_.get();
   if (name == ferry::socket.name) return channel_ ? channel_->socket() : SocketView{};
-  return {};
+  const auto info = channel_ ? channel_->info() : rare_ ? rare_->info : nullptr;
+  return info ? info->info(name) : std::any{};
 }
 
 std::string StreamTransport::describe() const {

@@ -8,6 +8,7 @@
 #include "reactor/loop_member.hpp"
 #include "transports/flow_control.hpp"
 #include "transports/packed_address.hpp"
+#include "transports/ssl_spec.hpp"
 #include "transports/write_queue.hpp"
 
 #include <ferry/transports.hpp>
@@ -70,6 +71,10 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
 
   const void* group() const noexcept override { return home_.get(); }
 
+  // Puts TLS between this and its channel; `upgraded` hears of the handshake, in a later turn.
+  // Throws MisuseError, SslError; then nothing has changed.
+  void start_tls(const SslSpec& spec, BytesView received, Opened upgraded);
+
  protected:
   std::any extra_info(std::string_view name) const override;
   void write_gathered(std::span<const BytesView> chunks) override;
@@ -79,6 +84,7 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   void flush() override;
   void drop(std::vector<std::shared_ptr<void>>& trash) override;
   // Channel::Owner
+  void opened() override;
   std::span<std::byte> read_buffer() override;
   void bytes_read(std::size_t count) override;
   std::size_t pending(std::span<BytesView> views) override { return queue_.peek(views); }
@@ -91,15 +97,18 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   LoopCore& core() const noexcept { return *control_.core(); }
   ProtocolCaller::Site site() noexcept { return {core().loop(), *this}; }
   bool may_write(const char* what, bool nothing);
-  void open(Opened& opened);
+  void open();
+  void tell_opener(const Error& error);
   void perform(std::uint32_t actions);
   void callback_threw(const Error& error);
   void deliver_eof();
   void attempt();
   void queue_rest(BytesView data);
   void after_queueing();
+  void set_marks(WriteBufferMarks marks);
   void judge_pause();
   void resume_if_low();
+  void begin_flush();
   void arm_flush_timer();
   struct End;
   void end_soon();
@@ -109,20 +118,24 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   // A write of this size or more, with nothing queued, is tried from the caller's memory.
   static constexpr std::size_t direct_size = 8 * 1024;
 
-  struct FlushTimeout {
-    ~FlushTimeout() { timer.cancel(); }
-    Seconds duration{};
-    TimerHandle timer;
-    bool armed = false;
+  // What an idle connection has none of.
+  struct Rare {
+    ~Rare() { flush_timer.cancel(); }
+    Opened opened;  // who waits for the connection, or for its upgrade
+    std::optional<Seconds> flush_timeout;
+    TimerHandle flush_timer;
+    bool flush_armed = false;
+    Error reason;  // of the loss, from failed() to connection_lost()
+    std::shared_ptr<const ChannelInfo> info;  // of the channel that is gone
   };
+  Rare& rare() { return *(rare_ ? rare_ : rare_ = std::make_unique<Rare>()); }
 
   ControlRef control_;
   std::unique_ptr<Channel> channel_;
   ProtocolCaller caller_;
   WriteQueue queue_;
   std::shared_ptr<ConnectionHome> home_;
-  std::unique_ptr<FlushTimeout> flush_timeout_;
-  std::unique_ptr<Error> reason_;  // of the loss, from failed() to connection_lost()
+  std::unique_ptr<Rare> rare_;
   PackedAddress peer_, local_;
   // An idle connection is to be small: what follows fills the hole at this one's end.
   [[no_unique_address]] FlowControl flow_;

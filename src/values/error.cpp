@@ -1,4 +1,5 @@
 #include <ferry/error.hpp>
+#include <ferry/ssl.hpp>
 
 #include "values/system_text.hpp"
 
@@ -102,6 +103,9 @@ std::exception_ptr Error::to_exception() const {
   if (detail_->code == std::errc::operation_canceled) {
     return std::make_exception_ptr(CancelledError{});
   }
+  if (detail_->code.category() == ssl_category()) {
+    return std::make_exception_ptr(SslError{detail_->code, detail_->text});
+  }
   return std::make_exception_ptr(OsError{detail_->code, detail_->text});
 }
 
@@ -112,6 +116,7 @@ void Error::raise() const {
 OsError::OsError(std::error_code code, std::string text)
     : std::system_error{code}, text_{std::move(text)} {}
 OsError::~OsError() = default;
+SslError::~SslError() = default;
 CancelledError::~CancelledError() = default;
 const char* CancelledError::what() const noexcept { return "cancelled"; }
 NotSupported::~NotSupported() = default;

@@ -50,7 +50,9 @@ template <class Calls>
 Error SocketChannel<Calls>::open() {
   // By edges once and for all; by level only what is waited for.
   const std::uint32_t interest = io_.edge_triggered() ? want_read | want_write : want_none;
-  return io_.watch(handle_, interest, Trigger::edge, *this, ticket_);
+  Error error = io_.watch(handle_, interest, Trigger::edge, *this, ticket_);
+  if (!error) owner_->opened();
+  return error;
 }
 
 template <class Calls>
@@ -101,7 +103,9 @@ void SocketChannel<Calls>::read_some() {
 // False: nothing more in this turn.
 template <class Calls>
 bool SocketChannel<Calls>::read_once(std::size_t& share) {
-  std::span<std::byte> into = owner_->read_buffer();
+  Owner* const asked = owner_;
+  std::span<std::byte> into = asked->read_buffer();
+  if (owner_ != asked) return true;  // start_tls() in there: the new one's buffer then
   if (into.size() > share) into = into.first(share);
   if (into.empty() || handle_ == invalid_handle || !reading_) return false;
   std::ptrdiff_t count;

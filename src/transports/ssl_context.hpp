@@ -1,0 +1,83 @@
+// What an SslContext stands for: an SSL_CTX and the user's callbacks.
+#pragma once
+
+#include <ferry/ssl.hpp>
+
+#include <openssl/ssl.h>
+
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ferry::internal {
+
+class SslContextState {
+ public:
+  explicit SslContextState(bool server);
+  SslContextState(const SslContextState&) = delete;
+  SslContextState& operator=(const SslContextState&) = delete;
+  ~SslContextState();
+
+  SSL_CTX* const ctx;
+  const bool server;
+  bool check_hostname = true;
+  VerifyMode verify_mode = VerifyMode::none;
+  bool ignore_truncation = false;
+  bool request_ocsp = false;
+  bool alpn_required = false;
+  std::string alpn;  // as on the wire: each led in by its length
+  std::vector<unsigned char> ocsp_response;
+  SniCallback on_server_name;
+  std::function<void(std::string_view)> on_key;
+  std::function<void(const Error&, std::string_view)> on_handshake_error;
+  // Held by what may change a context in use, and by those who make an SSL of it or look.
+  std::mutex mutex;
+
+  static SslContextState& of(const SSL_CTX* ctx) noexcept;
+  std::shared_ptr<SslContextState> self() const { return self_.lock(); }
+
+ private:
+  friend struct SslAccess;
+  std::weak_ptr<SslContextState> self_;
+};
+
+class SslSessionState {
+ public:
+  SslSessionState(SSL_SESSION* owned, std::string host) : session{owned}, host{std::move(host)} {}
+  SslSessionState(const SslSessionState&) = delete;
+  SslSessionState& operator=(const SslSessionState&) = delete;
+  ~SslSessionState() { SSL_SESSION_free(session); }
+  SSL_SESSION* const session;
+  const std::string host;  // it was made with, and is good for no other (T-092)
+};
+
+// The one door between the public values and what they stand for.
+struct SslAccess {
+  static SslContextState& state(const SslContext& context) { return *context.state_; }
+  static SslContext context(std::shared_ptr<SslContextState> state) {
+    SslContext made;
+    made.state_ = std::move(state);
+    return made;
+  }
+  static const SslSessionState* state(const SslSession& session) { return session.state_.get(); }
+  static SslSession session(std::shared_ptr<SslSessionState> state) {
+    SslSession made;
+    made.state_ = std::move(state);
+    return made;
+  }
+  static std::pair<const std::string&, bool> source(const Pem& pem) {
+    return {pem.text_, pem.is_file_};
+  }
+  static SslContext make(bool server);
+};
+
+// In the middle of OpenSSL's own calls; ssl_object.cpp has it.
+int verify_callback(int verified, X509_STORE_CTX* store);
+int new_session_callback(SSL* ssl, SSL_SESSION* session);
+void info_callback(const SSL* ssl, int where, int value);
+int server_name_callback(SSL* ssl, int* alert, void*);
+
+}  // namespace ferry::internal

@@ -1,0 +1,62 @@
+// start_tls()
+#include "transports/ssl_spec.hpp"
+#include "transports/stream_transport.hpp"
+
+#include <ferry/loop.hpp>
+
+#include <stdexcept>
+
+namespace ferry {
+namespace internal {
+namespace {
+
+// Nobody waits any more before it is done: nobody knows then what is protected and what is not.
+struct Upgrade {
+  explicit Upgrade(std::shared_ptr<StreamTransport> upgraded) : transport{std::move(upgraded)} {}
+  Upgrade(Upgrade&&) noexcept = default;
+  ~Upgrade() {
+    if (transport) transport->abort();
+  }
+  std::shared_ptr<StreamTransport> transport;
+};
+
+Task<void> wait_for(Upgrade upgrade, Future<void> done) {
+  try {
+    co_await done;
+  } catch (const CancelledError&) {
+    throw;
+  } catch (...) {
+    upgrade.transport.reset();  // lost already
+    throw;
+  }
+  upgrade.transport.reset();
+}
+
+}  // namespace
+}  // namespace internal
+
+Task<void> Loop::start_tls(Transport& transport, const SslContext& context,
+                           StartTlsOptions options) {
+  core_->check_usable("start_tls");
+  core_->check_thread("start_tls");
+  auto* const stream = dynamic_cast<internal::StreamTransport*>(&transport);
+  if (stream == nullptr) throw std::invalid_argument{"start_tls: not a stream of a loop's"};
+  const std::shared_ptr<internal::StreamTransport> alive{stream->self(), stream};
+  if (!alive.owner_before(std::shared_ptr<void>{}) && !std::shared_ptr<void>{}.owner_before(alive)) {
+    throw MisuseError{"start_tls: the connection is lost"};
+  }
+  internal::SslRequest request{"start_tls", &context, options.server_hostname,
+                               options.ssl_handshake_timeout, options.ssl_shutdown_timeout,
+                               options.ssl_session};
+  const internal::SslSpec spec = options.server_side
+                                     ? internal::server_spec(request)
+                                     : internal::client_spec(request, std::nullopt);
+  Future<void> done = create_future<void>();
+  stream->start_tls(spec, options.received, [done](const Error& error) mutable {
+    if (done.done()) return;
+    error ? done.set_error(error) : done.set_result();
+  });
+  return internal::wait_for(internal::Upgrade{alive}, done);
+}
+
+}  // namespace ferry
