@@ -380,8 +380,8 @@ TEST_CASE("tls: a server may have an RSA and an ECDSA certificate at once", "[S-
     return std::string{ferry::BytesView{der}.text()};
   };
   // (The root's own signature is ECDSA: a client must know that for the chain.)
-  CHECK(seen("RSA-PSS+SHA256:ECDSA+SHA256") == der_of(rsa.cert_pem));
-  CHECK(seen("ECDSA+SHA256") == der_of(ecdsa.cert_pem));
+  CHECK((seen("RSA-PSS+SHA256:ECDSA+SHA256") == der_of(rsa.cert_pem)));
+  CHECK((seen("ECDSA+SHA256") == der_of(ecdsa.cert_pem)));
 }
 
 TEST_CASE("tls: a new certificate is for new handshakes, old connections go on", "[S-016]") {

@@ -345,7 +345,7 @@ TEST_CASE("tls: a connection without TLS has nothing to tell of it", "[S-014][S-
   CHECK_FALSE(stream.transport->get_extra_info("peercert").has_value());
   CHECK_FALSE(stream.transport->get_extra_info("sslcontext").has_value());
   CHECK_FALSE(stream.transport->get_extra_info("ssl_object").has_value());
-  CHECK(stream.transport->get_extra_info(ferry::tls_version, "none") == "none");
+  CHECK(stream.transport->get_extra_info(ferry::tls_version, std::string{"none"}) == "none");
   CHECK(stream.transport->get_extra_info(ferry::ssl_object) == nullptr);
   CHECK_FALSE(stream.transport->get_extra_info(ferry::sslcontext));
   stream.transport->abort();
