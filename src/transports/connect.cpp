@@ -53,7 +53,7 @@ Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Socket socke
   struct Abandoned {  // cancelled while it waits: nobody will hold the connection
     std::shared_ptr<StreamTransport> transport;
     ~Abandoned() {
-      if (transport) transport->abort();
+      if (transport) transport->give_up();
     }
   } guard{transport};
   co_await opened;

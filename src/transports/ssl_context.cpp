@@ -10,6 +10,7 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -214,8 +215,7 @@ bool SslContext::checks_hostname() const noexcept {
 bool SslContext::has_certificate() const noexcept {
   if (!state_) return false;
   const std::lock_guard lock{state_->mutex};
-  long set = SSL_CTX_set_current_cert(state_->ctx, SSL_CERT_SET_FIRST);
-  return set == 1;
+  return SSL_CTX_set_current_cert(state_->ctx, SSL_CERT_SET_FIRST) == 1;
 }
 
 void SslContext::load_cert_chain(const Pem& chain, const Pem& key,
@@ -232,8 +232,8 @@ void SslContext::load_cert_chain(const Pem& chain, const Pem& key,
                                key_text.name, internal::subject_of(*certificates[0]),
                                chain_text.name)};
   }
-  const std::unique_ptr<STACK_OF(X509), internal::SslFree<sk_X509_free>> others{
-      sk_X509_new_null()};
+  const auto free_list = [](STACK_OF(X509)* list) { sk_X509_free(list); };
+  const std::unique_ptr<STACK_OF(X509), decltype(free_list)> others{sk_X509_new_null()};
   for (std::size_t i = 1; i < certificates.size(); ++i) {
     sk_X509_push(others.get(), certificates[i].get());  // which does not take it over
   }

@@ -46,7 +46,7 @@ class SslContextState {
 
 class SslSessionState {
  public:
-  SslSessionState(SSL_SESSION* owned, std::string host) : session{owned}, host{std::move(host)} {}
+  SslSessionState(SSL_SESSION* owned, std::string of) : session{owned}, host{std::move(of)} {}
   SslSessionState(const SslSessionState&) = delete;
   SslSessionState& operator=(const SslSessionState&) = delete;
   ~SslSessionState() { SSL_SESSION_free(session); }

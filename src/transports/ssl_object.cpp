@@ -20,7 +20,7 @@ namespace ferry::internal {
 namespace {
 
 // A peer that goes on renegotiating or changing keys without ever sending data is refused.
-constexpr std::uint16_t most_bare_handshakes = 32;
+constexpr std::uint32_t most_bare_messages = 64;
 constexpr int alert_offset = SSL_AD_REASON_OFFSET;
 
 int object_index() {
@@ -215,7 +215,9 @@ SslStatus SslObject::judge(int result) {
 
 SslObject::Step SslObject::handshake() {
   ERR_clear_error();
-  return {judge(SSL_do_handshake(ssl_)), 0};
+  const Step step{judge(SSL_do_handshake(ssl_)), 0};
+  bare_messages_ = 0;
+  return step;
 }
 
 SslObject::Step SslObject::read(std::span<std::byte> into) {
@@ -230,9 +232,9 @@ SslObject::Step SslObject::read(std::span<std::byte> into) {
       break;
     }
     step.count += count;
-    bare_handshakes_ = 0;
+    bare_messages_ = 0;
   }
-  if (bare_handshakes_ > most_bare_handshakes && step.status != SslStatus::failed) {
+  if (bare_messages_ > most_bare_messages && step.status != SslStatus::failed) {
     failure_ = Error::worded(SslErrc::protocol, "too many renegotiations or changes of keys");
     step.status = SslStatus::failed;
   }
@@ -308,8 +310,7 @@ int verify_callback(int verified, X509_STORE_CTX* store) {
 // --- Callbacks of the TLS library's ---
 
 void info_callback(const SSL* ssl, int where, int) {
-  const bool begins = (where & SSL_CB_HANDSHAKE_START) != 0;
-  if (begins) ++SslObject::of(ssl).bare_handshakes_;
+  if ((where & SSL_CB_LOOP) != 0) ++SslObject::of(ssl).bare_messages_;
 }
 
 int new_session_callback(SSL* ssl, SSL_SESSION* session) {

@@ -99,7 +99,7 @@ class SslObject final : public ChannelInfo {
   std::exception_ptr thrown_;    // by a callback of the user's
   std::string refused_;          // the certificate that did not pass, in words
   long verify_error_ = X509_V_OK;
-  std::uint16_t bare_handshakes_ = 0;  // since there was data
+  std::uint32_t bare_messages_ = 0;  // of handshakes, since there was data
 };
 
 }  // namespace ferry::internal

@@ -15,7 +15,7 @@ struct Upgrade {
   explicit Upgrade(std::shared_ptr<StreamTransport> upgraded) : transport{std::move(upgraded)} {}
   Upgrade(Upgrade&&) noexcept = default;
   ~Upgrade() {
-    if (transport) transport->abort();
+    if (transport) transport->give_up();
   }
   std::shared_ptr<StreamTransport> transport;
 };
@@ -40,12 +40,12 @@ Task<void> Loop::start_tls(Transport& transport, const SslContext& context,
   core_->check_usable("start_tls");
   core_->check_thread("start_tls");
   auto* const stream = dynamic_cast<internal::StreamTransport*>(&transport);
-  if (stream == nullptr) throw std::invalid_argument{"start_tls: not a stream of a loop's"};
-  const std::shared_ptr<internal::StreamTransport> alive{stream->self(), stream};
-  if (!alive.owner_before(std::shared_ptr<void>{}) && !std::shared_ptr<void>{}.owner_before(alive)) {
-    throw MisuseError{"start_tls: the connection is lost"};
+  if (stream == nullptr || !stream->belongs_to(*core_)) {
+    throw std::invalid_argument{"start_tls: the transport is no stream of this loop's"};
   }
-  internal::SslRequest request{"start_tls", &context, options.server_hostname,
+  if (!stream->self()) throw MisuseError{"start_tls: the connection is lost"};
+  std::shared_ptr<internal::StreamTransport> alive{stream->self(), stream};
+  const internal::SslRequest request{"start_tls", &context, options.server_hostname,
                                options.ssl_handshake_timeout, options.ssl_shutdown_timeout,
                                options.ssl_session};
   const internal::SslSpec spec = options.server_side
@@ -56,7 +56,7 @@ Task<void> Loop::start_tls(Transport& transport, const SslContext& context,
     if (done.done()) return;
     error ? done.set_error(error) : done.set_result();
   });
-  return internal::wait_for(internal::Upgrade{alive}, done);
+  return internal::wait_for(internal::Upgrade{std::move(alive)}, done);
 }
 
 }  // namespace ferry

@@ -74,7 +74,7 @@ void StreamTransport::opened() {
 
 void StreamTransport::tell_opener(const Error& error) {
   if (!rare_ || !rare_->opened) return;
-  const Opened opened = std::move(rare_->opened);
+  Opened opened = std::move(rare_->opened);
   if (!rare_->flush_timeout) rare_.reset();
   opened(error);
 }
@@ -110,6 +110,11 @@ void StreamTransport::abort() {
     if (rare_) rare_->reason = {};  // and if that fails, we are the first cause all the same (T-020)
   }
   perform(life_.abort());
+}
+
+void StreamTransport::give_up() {
+  if (rare_) rare_->opened.reset();
+  abort();
 }
 
 bool StreamTransport::abort_with_reset() {
@@ -206,7 +211,8 @@ void StreamTransport::end() {
 
 void StreamTransport::let_go() noexcept {
   const auto protocol = caller_.release();
-  auto info = channel_ ? channel_->info() : nullptr;
+  if (!channel_) return;  // done before
+  auto info = channel_->info();
   channel_.reset();
   rare_.reset();
   if (info) rare().info = std::move(info);

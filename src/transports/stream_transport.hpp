@@ -71,6 +71,9 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
 
   const void* group() const noexcept override { return home_.get(); }
 
+  // Nobody waits for the connection, or for its upgrade, any more: it is aborted, and tells nobody.
+  void give_up();
+  bool belongs_to(const LoopCore& core) const noexcept { return control_.core() == &core; }
   // Puts TLS between this and its channel; `upgraded` hears of the handshake, in a later turn.
   // Throws MisuseError, SslError; then nothing has changed.
   void start_tls(const SslSpec& spec, BytesView received, Opened upgraded);

@@ -67,7 +67,10 @@ class ScriptedChannel final : public Channel {
 
   void set_owner(Owner& owner) override { owner_ = &owner; }
   Error open() override {
-    if (!model_.open_fails) return {};
+    if (!model_.open_fails) {
+      owner_->opened();
+      return {};
+    }
     return Error{std::make_error_code(std::errc::not_enough_memory), "watch"};
   }
   void set_reading(bool on) override { reading_ = on && !closed_; }

@@ -66,7 +66,10 @@ class FakeChannel final : public ferry::internal::Channel {
   explicit FakeChannel(std::shared_ptr<Wire> wire) : wire_{std::move(wire)} {}
 
   void set_owner(Owner& owner) override { wire_->owner_ = &owner; }
-  ferry::Error open() override { return {}; }
+  ferry::Error open() override {
+    wire_->owner_->opened();
+    return {};
+  }
   void set_reading(bool) override {}
   std::size_t try_write(std::span<const ferry::BytesView> views) override {
     std::size_t total = 0;

@@ -45,6 +45,12 @@ class RawConnection {
     CHECK(peer_.write(text));
     step();
   }
+  // False, and nothing is written: what was written before has not left yet.
+  bool write_if_sent(std::string_view text) {
+    if (!pending_.empty()) return false;
+    write(text);
+    return true;
+  }
   void close() {  // in good order: close_notify, then the socket
     peer_.shutdown();
     step();
