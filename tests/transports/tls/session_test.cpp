@@ -71,6 +71,7 @@ TEST_CASE("tls: a session is resumed, again and again", "[T-092]") {
 TEST_CASE("tls: TLS 1.3 has no session before its ticket is read", "[T-092]") {
   World world;
   const ferry::Socket listener = listening_socket();
+  set_nonblocking(listener.fileno());
   const SslContext context = client_of(TlsVersion::v1_3);
   ferry::ConnectOptions options;
   options.ssl = &context;
