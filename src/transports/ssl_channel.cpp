@@ -247,7 +247,7 @@ bool SslChannel::read_step(bool discarding) {
     below_ended_ = true;
     finish_if_done();
   } else {
-    fail(Error::worded(object_->failure().code(), fmt::format("TLS: {}", object_->failure().what())));
+    fail_object();
   }
   return false;
 }
@@ -297,6 +297,11 @@ void SslChannel::failed(const Error& error) {
   // All that was ours has gone; how the peer leaves is its own affair (C-09).
   stage_ = Stage::over;
   owner_->finished();
+}
+
+void SslChannel::fail_object() {
+  const Error error = object_->failure();
+  fail(Error::worded(error.code(), fmt::format("TLS: {}", error.what())));
 }
 
 void SslChannel::fail(const Error& error) {
@@ -351,8 +356,7 @@ std::size_t SslChannel::seal(std::span<const BytesView> views, std::size_t& posi
     const std::size_t before = object_->produced();
     const auto [status, count] = object_->write(piece.subview(0, SslObject::most_plain));
     if (status == SslStatus::failed) {
-      fail(Error::worded(object_->failure().code(),
-                         fmt::format("TLS: {}", object_->failure().what())));
+      fail_object();
       return 0;
     }
     if (status != SslStatus::done) break;  // a renegotiation waits for input first (T-084)

@@ -94,6 +94,7 @@ class SslChannel final : public Channel, private Channel::Owner {
   void peer_said_goodbye();
   void end_of_input();
   void fail(const Error& error);
+  void fail_object();
   void fail_handshake(const Error& error);
   void take_output();
   void send_down(BytesView bytes);

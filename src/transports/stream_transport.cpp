@@ -107,7 +107,8 @@ void StreamTransport::abort() {
   core().check_thread("abort");
   if (life_.phase() == Phase::open) {
     attempt();  // what was gathered has its one try,
-    if (rare_) rare_->reason = {};  // and if that fails, we are the first cause all the same (T-020)
+    // and if that fails, we are the first cause all the same (T-020)
+    if (rare_) rare_->reason = {};
   }
   perform(life_.abort());
 }

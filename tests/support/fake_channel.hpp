@@ -41,6 +41,18 @@ class Wire {
       owner_->bytes_written(take({views.data(), number}));
     }
   }
+  // The system has these bytes for us. Inside the loop only, while reading is on.
+  void arrive(std::string_view bytes) {
+    while (!bytes.empty() && reading_) {
+      const std::span<std::byte> into = owner_->read_buffer();
+      const std::size_t part = std::min(bytes.size(), into.size());
+      if (part == 0) return;
+      std::memcpy(into.data(), bytes.data(), part);
+      bytes.remove_prefix(part);
+      owner_->bytes_read(part);
+    }
+    CHECK(bytes.empty());
+  }
 
  private:
   friend class FakeChannel;
@@ -58,7 +70,7 @@ class Wire {
   }
 
   ferry::internal::Channel::Owner* owner_ = nullptr;
-  bool writable_ = true, writing_ = false;
+  bool writable_ = true, writing_ = false, reading_ = false;
 };
 
 class FakeChannel final : public ferry::internal::Channel {
@@ -70,7 +82,7 @@ class FakeChannel final : public ferry::internal::Channel {
     wire_->owner_->opened();
     return {};
   }
-  void set_reading(bool) override {}
+  void set_reading(bool on) override { wire_->reading_ = on; }
   std::size_t try_write(std::span<const ferry::BytesView> views) override {
     std::size_t total = 0;
     ++wire_->tries;
@@ -108,6 +120,9 @@ class FakeChannel final : public ferry::internal::Channel {
 // An open transport over a Wire, and the loop that it lives in.
 class FakeStream {
  public:
+  using Layer = std::function<std::unique_ptr<ferry::internal::Channel>(
+      ferry::internal::LoopCore&, std::unique_ptr<ferry::internal::Channel>)>;
+
   World world;  // first: the reports go there, and it looks for what was left
   ferry::internal::LoopCore core{world.loop, plain_parts()};
   std::shared_ptr<Wire> wire = std::make_shared<Wire>();
@@ -115,17 +130,19 @@ class FakeStream {
   std::shared_ptr<ferry::internal::StreamTransport> transport;
 
   explicit FakeStream(std::shared_ptr<Recorder> recorder = std::make_shared<Recorder>(),
-                      bool half_close = true)
+                      bool half_close = true, const Layer& layer = {})
       : protocol{std::move(recorder)} {
     wire->half_close = half_close;
     core.settings.exception_handler = world.loop.get_exception_handler();
     core.settings.log_sink = [this](ferry::LogLevel, std::string_view text) {
       world.logs.emplace_back(text);
     };
-    transport = ferry::internal::StreamTransport::begin(
-        core, std::make_unique<FakeChannel>(wire), protocol, {}, nullptr, {});
+    std::unique_ptr<ferry::internal::Channel> channel = std::make_unique<FakeChannel>(wire);
+    if (layer) channel = layer(core, std::move(channel));
+    transport = ferry::internal::StreamTransport::begin(core, std::move(channel), protocol, {},
+                                                        nullptr, {});
     settle();
-    REQUIRE(protocol->made);
+    REQUIRE(protocol->made == !layer);
   }
 
   void settle() {

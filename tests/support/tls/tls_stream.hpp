@@ -81,6 +81,10 @@ ferry::Error error_of(RawConnection& raw, ferry::Future<T> future) {
   }
   return {};
 }
+// To compare with: the same errno comes by the system's category or by the generic one.
+inline std::error_condition condition(ferry::SslErrc code) {
+  return make_error_code(code).default_error_condition();
+}
 inline Side any_side() { return GENERATE(Side::client, Side::server); }
 inline int any_version() { return GENERATE(TLS1_2_VERSION, TLS1_3_VERSION); }
 

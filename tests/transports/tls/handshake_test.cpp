@@ -129,28 +129,28 @@ TEST_CASE("an end, a reset or garbage during the handshake", "[T-062][S-062]") {
   const Side side = any_side();
   const ferry::SslContext context = context_of(side);
   Attempt attempt = begin(world, side, context);
-  std::error_code expected;
+  std::error_condition expected;
   std::string words = "TLS handshake with";
   SECTION("the end") {
     attempt.raw.cut();
-    expected = std::make_error_code(std::errc::connection_reset);
+    expected = std::errc::connection_reset;
   }
   SECTION("a reset") {
     attempt.raw.socket().reset();
-    expected = std::make_error_code(std::errc::connection_reset);
+    expected = std::errc::connection_reset;
   }
   SECTION("plain HTTP") {
     attempt.raw.socket().send("HTTP/1.0 400 Bad Request\r\n\r\n");
-    expected = ferry::SslErrc::not_tls;
+    expected = condition(ferry::SslErrc::not_tls);
     words = "the peer does not speak TLS (it sent: HTTP/1.0 400 Bad Request)";
   }
   SECTION("a record that is too large") {
     attempt.raw.socket().send(records(22, 0x7000));
-    expected = ferry::SslErrc::protocol;
+    expected = condition(ferry::SslErrc::protocol);
   }
   SECTION("a record of nonsense") {
     attempt.raw.socket().send(records(22, 100));
-    expected = ferry::SslErrc::protocol;
+    expected = condition(ferry::SslErrc::protocol);
   }
   const ferry::Error error = failure(world, attempt);
   CAPTURE(error.what());

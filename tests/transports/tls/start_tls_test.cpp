@@ -223,22 +223,22 @@ TEST_CASE("an upgrade that fails: error to the caller, one lost(error), the sock
           "[T-096][C-21]") {
   Upgrade up;
   ferry::StartTlsOptions options = options_of(up.side);
-  std::error_code expected;
+  std::error_condition expected;
   ferry::Future<void> future;
   SECTION("garbage") {
     future = up.start(options);
     up.raw->socket().send("this is not TLS\r\n");
-    expected = ferry::SslErrc::not_tls;
+    expected = condition(ferry::SslErrc::not_tls);
   }
   SECTION("time-out") {
     options.ssl_handshake_timeout = ferry::Seconds{0.02};
     future = up.start(options);
-    expected = std::make_error_code(std::errc::connection_aborted);
+    expected = std::errc::connection_aborted;
   }
   SECTION("the peer goes") {
     future = up.start(options);
     up.raw->cut();
-    expected = std::make_error_code(std::errc::connection_reset);
+    expected = std::errc::connection_reset;
   }
   up.world.run_until([&] { return future.done() && up.stream.protocol->lost; });
   ferry::Error error;

@@ -7,7 +7,7 @@
 using namespace test;
 
 TEST_CASE("bytes in both directions, and a clean end by either side",
-          "[S-056][S-027][S-062][A-014][A-024]") {
+          "[S-056][S-027][S-062][A-014][A-024][C-08]") {
   World world;
   const Side side = any_side();
   TlsStream stream = open_tls(world, {.side = side, .version = any_version()});
@@ -273,7 +273,7 @@ TEST_CASE("reading is paused with records left: they come after resume_reading()
   CHECK_FALSE(stream.protocol->reason);
 }
 
-TEST_CASE("a paused reader stops the peer, not the loop", "[T-070]") {
+TEST_CASE("a paused reader stops the peer, not the loop", "[T-070][A-013]") {
   World world;
   TlsStream stream = open_tls(world);
   stream.transport->pause_reading();
