@@ -109,6 +109,8 @@ class FERRY_API SimWorld {
   std::string trace() const;
 
  private:
+  explicit SimWorld(std::unique_ptr<internal::sim::World> world);
+
   std::unique_ptr<internal::sim::World> world_;
   std::unique_ptr<Loop> loop_;
 };

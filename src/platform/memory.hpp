@@ -10,7 +10,6 @@ namespace ferry::internal {
 inline constexpr std::size_t large_page = std::size_t{2} << 20;
 void advise_large_pages(void* memory, std::size_t size) noexcept;
 
-
 // This place is about to be written.
 inline void prefetch_to_write(const void* at) noexcept {
 #if defined(__GNUC__) || defined(__clang__)

@@ -104,19 +104,11 @@ def nobody_listens(programs):
         sys.exit(f"no clear error: status {status}, {errors!r}")
 
 
-def register_socket(programs):
-    out, status, _ = programs.run("register_socket")
-    expect("the output", (out, status), ("Received: abc\n", 0))
-
-
-def watch_descriptor(programs):
-    out, status, _ = programs.run("watch_descriptor")
-    expect("the output", (out, status), ("Received: abc\n", 0))
-
-
-def bad_network(programs):
-    out, status, _ = programs.run("bad_network")
-    expect("the output", (out, status), ("500 networks, and the sum is right\n", 0))
+def prints(name, output):
+    def check(programs):
+        out, status, _ = programs.run(name)
+        expect("the output", (out, status), (output, 0))
+    return check
 
 
 def check_contract(programs):
@@ -132,7 +124,8 @@ def check_contract(programs):
 
 
 if __name__ == "__main__":
-    checks = dict(bad_network=bad_network, check_contract=check_contract, echo=echo,
-                  nobody_listens=nobody_listens, register_socket=register_socket,
-                  watch_descriptor=watch_descriptor)
+    checks = dict(check_contract=check_contract, echo=echo, nobody_listens=nobody_listens,
+                  bad_network=prints("bad_network", "500 networks, and the sum is right\n"),
+                  register_socket=prints("register_socket", "Received: abc\n"),
+                  watch_descriptor=prints("watch_descriptor", "Received: abc\n"))
     checks[sys.argv[1]](Programs(*sys.argv[2:]))

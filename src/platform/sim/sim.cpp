@@ -51,16 +51,6 @@ Range range_of(const SimSeeds& seeds) {
   return {number_in(text.substr(0, plus), text), number_in(text.substr(plus + 1), text)};
 }
 
-std::string words_of(std::exception_ptr thrown) {
-  try {
-    std::rethrow_exception(thrown);
-  } catch (const std::exception& error) {
-    return error.what();
-  } catch (...) {
-    return "something that is no std::exception was thrown";
-  }
-}
-
 }  // namespace
 
 SimStalled::~SimStalled() = default;
@@ -68,14 +58,11 @@ SimFailure::~SimFailure() = default;
 SimFailure::SimFailure(std::uint64_t seed, const std::string& what)
     : std::runtime_error{what}, seed_{seed} {}
 
-SimWorld::SimWorld(std::uint64_t seed)
-    : world_{std::make_unique<World>(Dice{seed}, seed)},
-      loop_{std::make_unique<Loop>(Backend{internal::sim::make_parts(*world_)})} {
-  world_->describe_loop = [loop = loop_.get()] { return "\n" + loop->describe(); };
-}
-
+SimWorld::SimWorld(std::uint64_t seed) : SimWorld{std::make_unique<World>(Dice{seed}, seed)} {}
 SimWorld::SimWorld(std::span<const std::byte> dice)
-    : world_{std::make_unique<World>(Dice{dice}, 0)},
+    : SimWorld{std::make_unique<World>(Dice{dice}, 0)} {}
+SimWorld::SimWorld(std::unique_ptr<World> world)
+    : world_{std::move(world)},
       loop_{std::make_unique<Loop>(Backend{internal::sim::make_parts(*world_)})} {
   world_->describe_loop = [loop = loop_.get()] { return "\n" + loop->describe(); };
 }
@@ -169,7 +156,7 @@ std::uint64_t for_each_seed(const SimSeeds& seeds, const std::function<void(SimW
       const std::string command =
           seeds.command.empty() ? internal::command_line() : std::string{seeds.command};
       throw SimFailure{seed, "seed " + std::to_string(seed) + " failed: " +
-                                 words_of(std::current_exception()) +
+                                 std::string{Error{std::current_exception()}.what()} +
                                  "\nagain: FERRY_SIM_SEEDS=" + std::to_string(seed) + " " +
                                  command + "\nwhat happened:\n" + world.trace()};
     }

@@ -27,26 +27,27 @@ std::size_t moved(std::ptrdiff_t count, const char* what, NativeHandle handle) {
   return static_cast<std::size_t>(count);
 }
 
-}  // namespace
-
-Address SocketView::getsockname() const noexcept {
-  if (internal::is_simulated(handle_)) {
-    SimulatedSockets* const world = internal::simulated_sockets(handle_);
-    return world != nullptr ? world->local_address(handle_) : Address{};
+// One end's name; the empty one if there is none.
+template <class Ask>
+Address name_of(NativeHandle handle, Ask ask_system,
+                Address (SimulatedSockets::*ask_world)(NativeHandle)) noexcept {
+  if (internal::is_simulated(handle)) {
+    SimulatedSockets* const world = internal::simulated_sockets(handle);
+    return world != nullptr ? (world->*ask_world)(handle) : Address{};
   }
   internal::SocketAddress name;
-  if (internal::calls::getsockname(handle_, name.get(), &name.length) != 0) return {};
+  if (ask_system(handle, name.get(), &name.length) != 0) return {};
   return name.address();
 }
 
+}  // namespace
+
+Address SocketView::getsockname() const noexcept {
+  return name_of(handle_, internal::calls::getsockname, &SimulatedSockets::local_address);
+}
+
 Address SocketView::getpeername() const noexcept {
-  if (internal::is_simulated(handle_)) {
-    SimulatedSockets* const world = internal::simulated_sockets(handle_);
-    return world != nullptr ? world->peer_address(handle_) : Address{};
-  }
-  internal::SocketAddress name;
-  if (internal::calls::getpeername(handle_, name.get(), &name.length) != 0) return {};
-  return name.address();
+  return name_of(handle_, internal::calls::getpeername, &SimulatedSockets::peer_address);
 }
 
 void SocketView::setsockopt(int level, int option, int value) const {

@@ -1,6 +1,7 @@
 // A ferry transport that speaks TLS with a RawPeer, over a pair of sockets.
 #pragma once
 
+#include "support/tls/contexts.hpp"
 #include "support/tls/raw_connection.hpp"
 #include "support/traffic.hpp"
 
@@ -13,18 +14,6 @@ namespace test {
 
 enum class Side { client, server };  // ferry's
 
-// For "localhost", trusted by client_context().
-inline const Identity& localhost_identity() {
-  static const Identity identity = authority().issue(for_localhost());
-  return identity;
-}
-inline ferry::SslContext server_context() {
-  return ferry::SslContext::server(ferry::Pem::text(localhost_identity().cert_pem),
-                                   ferry::Pem::text(localhost_identity().key_pem));
-}
-inline ferry::SslContext client_context() {
-  return ferry::SslContext::client(ferry::Pem::text(authority().pem()));
-}
 inline ferry::SslContext context_of(Side side) {
   return side == Side::client ? client_context() : server_context();
 }
@@ -70,11 +59,10 @@ struct TlsSetting {
 // With the handshake done on both sides.
 inline TlsStream open_tls(World& world, TlsSetting setting = {}) {
   Pair pair = connected_pair(setting.carrier);
-  const ferry::SslContext context =
-      setting.context ? *setting.context : context_of(setting.side);
-  RawConnection raw{world, std::move(pair.peer),
-                    setting.peer ? std::move(*setting.peer)
-                                 : raw_peer_of(setting.side, setting.version)};
+  const ferry::SslContext context = setting.context ? *setting.context : context_of(setting.side);
+  RawConnection raw{
+      world, std::move(pair.peer),
+      setting.peer ? std::move(*setting.peer) : raw_peer_of(setting.side, setting.version)};
   auto future = world.loop.create_task(tls_over(world, setting.side, std::move(pair.ours), context,
                                                 setting.protocol, setting.options));
   raw.run_until([&] { return future.done() && raw.peer().is_open(); }, "a TLS handshake");

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "support/sockets.hpp"
-#include "support/tls/certificates.hpp"
+#include "support/tls/contexts.hpp"
 #include "support/tls/raw_connection.hpp"
 #include "support/world.hpp"
 
@@ -15,25 +15,6 @@
 
 namespace test {
 
-inline ferry::SslContext server_context(const Identity& identity,
-                                        const std::string& chain_pem = {}) {
-  return ferry::SslContext::server(ferry::Pem::text(identity.cert_pem + chain_pem),
-                                   ferry::Pem::text(identity.key_pem));
-}
-// One that the tests' authority vouches for. Made once per process.
-inline const Identity& localhost_identity() {
-  static const Identity identity = authority().issue(for_localhost());
-  return identity;
-}
-inline ferry::SslContext server_context() { return server_context(localhost_identity()); }
-inline ferry::SslContext client_context(const std::string& trusted_pem = authority().pem()) {
-  return ferry::SslContext::client(ferry::Pem::text(trusted_pem));
-}
-inline ferry::SslContext trusting_anybody() {
-  ferry::SslContext context = client_context();
-  context.set_verify_mode(ferry::VerifyMode::none);
-  return context;
-}
 inline void speak_only(const ferry::SslContext& context, ferry::TlsVersion version) {
   ferry::SslContext copy = context;                   // it is the same one
   copy.set_maximum_version(ferry::TlsVersion::v1_3);  // so that the range is never empty

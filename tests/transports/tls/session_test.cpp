@@ -71,6 +71,7 @@ TEST_CASE("tls: a session is resumed, again and again", "[T-092]") {
 TEST_CASE("tls: TLS 1.3 has no session before its ticket is read", "[T-092]") {
   World world;
   const ferry::Socket listener = listening_socket();
+  set_nonblocking(listener.fileno());
   const SslContext context = client_of(TlsVersion::v1_3);
   ferry::ConnectOptions options;
   options.ssl = &context;
@@ -199,4 +200,43 @@ TEST_CASE("tls: a client's certificate is known after resumption, too", "[T-092]
   CHECK(seen->subject == "CN=a client");
   CHECK(seen->verified);
   close(world, client);
+}
+
+TEST_CASE("tls: a session from where nobody asks for a certificate is none where one is required",
+          "[T-092][S-016]") {
+  const TlsVersion version = GENERATE(TlsVersion::v1_2, TlsVersion::v1_3);
+  World world;
+  SslContext open = server_context(), strict = server_context();
+  strict.load_verify_locations(ferry::Pem::text(authority().pem()));
+  strict.set_verify_mode(ferry::VerifyMode::required);
+  open.set_ticket_keys(pattern(80));
+  strict.set_ticket_keys(pattern(80));
+  open.set_sni_callback(
+      [&](std::string_view name) { return name == "strict.example" ? strict : SslContext{}; });
+  TlsServer server{world, open}, other{world, strict};
+  server.watch(strict);
+  other.watch(strict);
+
+  // ferry's own clients do not even offer a session to another host.
+  const RawContext context = raw_client_context();
+  test::speak_only(context, static_cast<int>(version));
+  RawConnection first = server.dial_raw(RawPeer::client(context, "localhost"));
+  first.run_handshake();
+  first.write("ping");
+  first.run_until([&] { return first.received == "ping"; });
+  const std::shared_ptr<SSL_SESSION> session{SSL_get1_session(first.peer().ssl()),
+                                             SSL_SESSION_free};
+  REQUIRE(SSL_SESSION_is_resumable(session.get()) == 1);
+  first.close();
+  const auto check_refused = [&](TlsServer& at, const char* name) {
+    const std::size_t before = at.protocols.made();
+    RawPeer peer = RawPeer::client(context, name);
+    REQUIRE(SSL_set_session(peer.ssl(), session.get()) == 1);
+    RawConnection second = at.dial_raw(std::move(peer));
+    second.run_until([&] { return second.over() || at.protocols.made() > before; });
+    CHECK(second.peer().failed());
+    CHECK(at.protocols.made() == before);
+  };
+  check_refused(server, "strict.example");  // by its name
+  check_refused(other, "localhost");        // another server with the same ticket keys
 }

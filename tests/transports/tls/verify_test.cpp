@@ -262,6 +262,8 @@ TEST_CASE("tls: a name that no certificate can have is refused at the call", "[T
              }),
              Contains("NUL"));
   CHECK_THAT(thrown_by<Wrong>([&] { return connect({}); }), Contains("server_hostname"));
+  // OpenSSL would take it for any host of that domain.
+  CHECK_THAT(thrown_by<Wrong>([&] { return connect(".example.com"); }), Contains("dot"));
   CHECK(pair.ours);  // the socket stays the caller's
   ferry::ConnectOptions by_host;
   by_host.ssl = &context;
@@ -275,6 +277,7 @@ TEST_CASE("tls: a name that no certificate can have is refused at the call", "[T
 TEST_CASE("tls: the system's alert reaches a server that is not ferry's", "[T-088]") {
   World world;
   const ferry::Socket listener = listening_socket();
+  set_nonblocking(listener.fileno());
   const ferry::SslContext context = client_context();
   ferry::ConnectOptions options;
   options.ssl = &context;
