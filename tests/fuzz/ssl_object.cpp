@@ -177,7 +177,9 @@ class End {
     require(unread <= input_.size(), "input does not grow");
     switch (made.status) {
       case SslStatus::want_input: break;
-      case SslStatus::want_output: require(object_.room_left() == 0, "the room is full"); break;
+      case SslStatus::want_output:
+        require(object_.room_left() == 0 || had_failed, "the room is full");
+        break;
       case SslStatus::failed:
         if (honest_) std::fprintf(stderr, "failed: %s\n", object_.failure().what().data());
         require(!honest_, "nobody fails while the wire is honest");
