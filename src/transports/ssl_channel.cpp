@@ -42,6 +42,10 @@ struct SslChannel::Handshake {
   TimerHandle timer;
   std::string came_first;  // if that is no TLS
   bool seen = false;
+
+  void look_at(BytesView came) {
+    if (!std::exchange(seen, true) && !looks_like_tls(came)) came_first = printable(came);
+  }
 };
 
 std::unique_ptr<Channel> ssl_channel(LoopCore& core, std::unique_ptr<Channel>& below,
@@ -70,6 +74,7 @@ SslChannel::SslChannel(LoopCore& core, std::shared_ptr<SslObject> object,
   handshake_->context = spec.context;
   handshake_->peer = std::move(peer);
   handshake_->timeout = spec.handshake_timeout;
+  if (!input_.empty()) handshake_->look_at({input_.data(), input_.size()});
   below_->set_owner(*this);
 }
 
@@ -123,6 +128,7 @@ void SslChannel::shake_hands() {
     if (status == SslStatus::want_input) return below_ended_ ? end_of_input() : void();
     if (status == SslStatus::done) return handshake_done();
     if (status == SslStatus::want_output) continue;
+    if (status == SslStatus::ended) return end_of_input();  // close_notify, in the midst of it
     return fail_handshake(object_->failure());
   }
 }
@@ -172,6 +178,7 @@ void SslChannel::bytes_read(std::size_t count) {
   }
   const BytesView came{scratch(0).data(), count};
   if (peer_ended_) return;  // what comes after close_notify is nobody's (T-074)
+  if (handshake_) handshake_->look_at(came);
   if (input_.empty()) return advance(came);
   input_.insert(input_.end(), came.begin(), came.end());
   advance_later();
@@ -190,8 +197,6 @@ void SslChannel::advance_later() {
 void SslChannel::advance(BytesView ciphertext) {
   if (stage_ >= Stage::leaving) return;
   advancing_ = true;
-  const bool first = handshake_ && !ciphertext.empty() && !std::exchange(handshake_->seen, true);
-  if (first && !looks_like_tls(ciphertext)) handshake_->came_first = printable(ciphertext);
   object_->feed(ciphertext);
   shake_hands();
   read_plaintext();

@@ -270,9 +270,13 @@ SslObject::Step SslObject::read(std::span<std::byte> into) {
 SslObject::Step SslObject::write(BytesView plaintext) {
   ERR_clear_error();
   Step step;
+  plaintext = plaintext.subview(0, most_plain);  // a repeated call goes on with the next record
+  // In a renegotiation a write would read on, and fail if data comes: that is for read().
+  const BytesView input = std::exchange(input_, {});
   const int result = SSL_write_ex(ssl_, plaintext.data(), plaintext.size(), &step.count);
   if (result != 1) step = {judge(result), 0};
   if (step.count > 0) bare_messages_ = 0;
+  input_ = input;
   return step;
 }
 

@@ -60,12 +60,14 @@ class SslObject final : public ChannelInfo {
   // Fills as much of `into` as there is.
   Step read(std::span<std::byte> into);
   // One record at most; its count is what was taken. With less room than a record it may have to be
-  // repeated with the same bytes first, wherever they lie then (T-086).
+  // repeated with the same bytes, wherever they lie then (T-086), before any other step.
   Step write(BytesView plaintext);
   Step shutdown();  // says close_notify
 
-  // Whether something may be read without new input: decrypted, or in part.
-  bool has_pending() const noexcept { return SSL_has_pending(ssl_) == 1; }
+  // Whether something may be read without new input: decrypted, or in part, or the end.
+  bool has_pending() const noexcept {
+    return SSL_has_pending(ssl_) == 1 || (SSL_get_shutdown(ssl_) & SSL_RECEIVED_SHUTDOWN) != 0;
+  }
   Error failure() const { return failure_; }
   // The stream was cut: its session is not to be used again (T-092).
   void forget_session() noexcept;

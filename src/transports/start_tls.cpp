@@ -1,4 +1,5 @@
 // start_tls()
+#include "protocols/veil.hpp"
 #include "transports/ssl_spec.hpp"
 #include "transports/stream_transport.hpp"
 
@@ -31,7 +32,12 @@ Task<void> Loop::start_tls(Transport& transport, const SslContext& context,
                            StartTlsOptions options) {
   core_->check_usable("start_tls");
   core_->check_thread("start_tls");
-  auto* const stream = dynamic_cast<internal::StreamTransport*>(&transport);
+  Transport* real = &transport;
+  if (auto* const veil = dynamic_cast<internal::Veil*>(real)) {
+    real = veil->behind();
+    if (real == nullptr) throw MisuseError{"start_tls: the connection is lost"};
+  }
+  auto* const stream = dynamic_cast<internal::StreamTransport*>(real);
   if (stream == nullptr || !stream->belongs_to(*core_)) {
     throw std::invalid_argument{"start_tls: the transport is no stream of this loop's"};
   }
