@@ -1,3 +1,5 @@
+#include "protocols/veil.hpp"
+
 #include <ferry/contract_checker.hpp>
 
 #include <cstdio>
@@ -91,6 +93,7 @@ std::string what_of(const std::exception_ptr& thrown) {
 
 // One connection: the transport that the user's protocol sees, and the model of what may happen.
 class CheckedConnection final : public Transport,
+                                public Veil,
                                 public std::enable_shared_from_this<CheckedConnection> {
  public:
   explicit CheckedConnection(std::shared_ptr<ContractJournal> journal)
@@ -130,6 +133,7 @@ class CheckedConnection final : public Transport,
   void set_write_buffer_limits(WriteBufferMarks marks) override;
   void set_flush_timeout(std::optional<Seconds> timeout) override;
   bool abort_with_reset() override;
+  Transport* behind() noexcept override;
 
  protected:
   std::any extra_info(std::string_view name) const override;
@@ -533,6 +537,12 @@ void CheckedConnection::connection_lost(const BaseProtocol& face, BaseProtocol& 
 // Null: the transport may be gone.
 Transport* CheckedConnection::usable() const noexcept {
   return over_ && kept_.expired() ? nullptr : real_;
+}
+
+// For start_tls(), which the transport's own checks are enough for.
+Transport* CheckedConnection::behind() noexcept {
+  note("> start_tls()");
+  return usable();
 }
 
 // What all calls have in common. `thrown`: whether one of the contract's own errors is due.

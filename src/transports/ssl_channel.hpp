@@ -104,6 +104,7 @@ class SslChannel final : public Channel, private Channel::Owner {
   void finish_if_done();
   void watch_shutdown();
   void check_shutdown();
+  bool held_back() const noexcept { return !reading_ && !discards(); }
   bool discards() const noexcept { return stage_ == Stage::finishing || closing_; }
   std::span<std::byte> scratch(std::size_t which) const { return core_.scratch(level_ + which); }
 
@@ -127,7 +128,6 @@ class SslChannel final : public Channel, private Channel::Owner {
   Stage stage_ = Stage::waiting;
   std::uint8_t first_sealed_ = 0, sealed_count_ = 0;
   bool server_side_;
-  bool ignore_truncation_;
   bool reading_ = false;          // what the owner wants
   bool writing_ = false;
   bool closing_ = false;          // the owner wants no more input, only its output flushed
@@ -137,6 +137,7 @@ class SslChannel final : public Channel, private Channel::Owner {
   bool stalled_ = false;          // nothing is read until some output has left
   bool peer_ended_ = false;       // close_notify
   bool below_ended_ = false;      // the end of the stream below
+  bool end_waits_ = false;        // for reading to be resumed
 };
 
 }  // namespace ferry::internal

@@ -68,15 +68,16 @@ void StreamTransport::open() {
 
 // The channel carries our bytes now: for the first time, or after start_tls().
 void StreamTransport::opened() {
+  Opened waiting = take_opener();  // first: connection_made() may call start_tls()
   perform(life_.opened());
-  tell_opener({});
+  if (waiting) waiting({});
 }
 
-void StreamTransport::tell_opener(const Error& error) {
-  if (!rare_ || !rare_->opened) return;
+StreamTransport::Opened StreamTransport::take_opener() noexcept {
+  if (!rare_) return {};
   Opened opened = std::move(rare_->opened);
-  if (!rare_->flush_timeout) rare_.reset();
-  opened(error);
+  if (!rare_->flush_timeout && !rare_->reason) rare_.reset();
+  return opened;
 }
 
 // Carries out what the life says, in the order of the bits.
@@ -201,10 +202,10 @@ void StreamTransport::end_soon() {
 void StreamTransport::end() {
   const Error reason = rare_ ? rare_->reason : Error{};
   if (caller_.started()) caller_.connection_lost(site(), reason);
-  if (rare_ && rare_->opened) {
-    tell_opener(reason ? reason
-                       : Error{std::make_error_code(std::errc::connection_aborted),
-                               "connection with " + peer_.get().to_string()});
+  if (Opened waiting = take_opener()) {
+    waiting(reason ? reason
+                   : Error{std::make_error_code(std::errc::connection_aborted),
+                           "connection with " + peer_.get().to_string()});
   }
   let_go();
   if (const auto home = std::move(home_)) home->connection_ended();

@@ -9,6 +9,9 @@ namespace {
 
 using ferry::Seconds;
 
+// What both sides say before start_tls().
+constexpr std::size_t preface = 5;
+
 [[noreturn]] void breach(const std::string& what) { throw std::runtime_error{what}; }
 void require(bool holds, const char* what) {
   if (!holds) breach(what);
@@ -17,6 +20,13 @@ void require(bool holds, const char* what) {
 std::byte byte_at(std::uint64_t offset, std::uint16_t port, int way) noexcept {
   const std::uint64_t mixed = (offset + 1) * 0x9e3779b97f4a7c15 + port * 131u + 7u * unsigned(way);
   return static_cast<std::byte>(mixed >> 56);
+}
+
+// What a bad network may do to the making of a connection.
+bool is_the_networks(const ferry::OsError& error) {
+  return error.code() == std::errc::connection_refused || error.code() == std::errc::timed_out ||
+         error.code() == std::errc::connection_reset ||
+         error.code() == std::errc::connection_aborted;
 }
 
 }  // namespace
@@ -39,7 +49,10 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     // Two that close and read no more would wait for each other for ever.
     transport.set_flush_timeout(Seconds{60.0});
     budget_ = 4 + static_cast<int>(dice(12));
-    act_later();
+    if (!lives_.upgrades_) return act_later();
+    in_clear_ = true;
+    if (side_ == 0) transport.write(next_bytes(preface));
+    if (side_ == 0 && !lives_.asks_first_) upgrade({});
   }
   void data_received(ferry::BytesView data) override {
     count();
@@ -47,14 +60,8 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     require(!data.empty(), "data_received() with nothing");
     require(!paused_reading_, "data_received() while reading is paused");
     require(!in().end_seen, "data_received() after the end");
-    for (const std::byte byte : std::span{data.data(), data.size()}) {
-      if (byte != byte_at(in().received, port_, 1 - side_)) {
-        breach("byte " + std::to_string(in().received) + " is not the one that was sent");
-      }
-      ++in().received;
-    }
-    require(in().received <= pair_->ways[1 - side_].written, "more came than was written");
-    lives_.counts_.bytes += data.size();
+    if (in_clear_) return hear_preface(data);
+    take(data);
     if (dice(3) == 0) act();
   }
   bool eof_received() override {
@@ -63,6 +70,7 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     require(!paused_reading_, "eof_received() while reading is paused");
     require(!in().end_seen, "eof_received() came twice");
     in().end_seen = true;
+    if (in_clear_) return false;
     if (dice(3) == 0) act();
     return !finished_ && dice(2) == 0;
   }
@@ -106,6 +114,38 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     if (!also_closing && closed_) breach(std::string{what} + " after close() or abort()");
   }
 
+  void take(ferry::BytesView data) {
+    for (const std::byte byte : std::span{data.data(), data.size()}) {
+      if (byte != byte_at(in().received, port_, 1 - side_)) {
+        breach("byte " + std::to_string(in().received) + " is not the one that was sent");
+      }
+      ++in().received;
+    }
+    require(in().received <= pair_->ways[1 - side_].written, "more came than was written");
+    lives_.counts_.bytes += data.size();
+  }
+
+  // What comes with it or after it is TLS already.
+  void hear_preface(ferry::BytesView data) {
+    const std::size_t size = std::min<std::size_t>(preface - in().received, data.size());
+    take(data.subview(0, size));
+    if (in().received < preface) return;
+    if (side_ == 1 && lives_.asks_first_) transport_->write(next_bytes(preface));
+    upgrade(data.subview(size));
+  }
+  void upgrade(ferry::BytesView received) {
+    if (transport_->is_closing()) return;  // the network was quicker
+    in_clear_ = false;
+    const Secrets& secrets = *lives_.secrets_;
+    const bool server = side_ == 1;
+    ferry::StartTlsOptions options{.server_side = server, .received = received};
+    if (!server) options.server_hostname = "localhost";
+    ferry::Loop& loop = lives_.world_.loop();
+    loop.create_task(lives_.upgraded(
+        loop.start_tls(*transport_, server ? secrets.server : secrets.client, options)));
+    act_later();
+  }
+
   void act_later() {
     timer_ = lives_.world_.loop().call_later(Seconds{0.0001 * static_cast<double>(dice(500))},
                                              [this] { act_and_go_on(); });
@@ -132,8 +172,8 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     }
     --in_call_;
   }
-  std::string next_bytes() {
-    const std::size_t size = dice(8) == 0 ? dice(12'000) : dice(400);
+  std::string next_bytes() { return next_bytes(dice(8) == 0 ? dice(12'000) : dice(400)); }
+  std::string next_bytes(std::size_t size) {
     std::string bytes(size, '\0');
     for (char& byte : bytes) byte = static_cast<char>(byte_at(out().written++, port_, side_));
     return bytes;
@@ -186,8 +226,10 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     if (std::exchange(finished_, true)) return;
     ++in_call_;
     const std::uint64_t how = dice(8);
-    if (how < 3 && !in().end_seen) {
+    if (how < 3 && !in().end_seen && transport_->can_write_eof()) {
       transport_->write_eof();  // and the peer's end will close it
+    } else if (how < 3 && side_ == 0 && !transport_->can_write_eof()) {
+      // The server's end will close it.
     } else {
       closed_ = true;
       mine().closed_early = !in().end_seen;
@@ -205,6 +247,7 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
   Pair* pair_ = nullptr;
   ferry::TimerHandle timer_;
   int budget_ = 0, in_call_ = 0;
+  bool in_clear_ = false;  // before start_tls()
   bool paused_reading_ = false, paused_writing_ = false, finished_ = false, closed_ = false;
 };
 
@@ -213,29 +256,49 @@ ferry::Task<void> Lives::connect(int number) {
   co_await loop.sleep(Seconds{0.01 * static_cast<double>(world_.random(50))});
   try {
     auto made = checker_.factory([this] { return std::make_shared<Talker>(*this, 0); });
-    auto task = loop.create_connection(made, number % 2 == 0 ? "10.0.0.2" : "server", port_);
+    ferry::ConnectOptions options;
+    if (tls_) {
+      options.ssl = &secrets_->client;
+      options.server_hostname = "localhost";
+    }
+    auto task =
+        loop.create_connection(made, number % 2 == 0 ? "10.0.0.2" : "server", port_, options);
     co_await std::move(task);
   } catch (const ferry::OsError& error) {
-    const bool expected = error.code() == std::errc::connection_refused ||
-                          error.code() == std::errc::timed_out ||
-                          error.code() == std::errc::connection_reset;
-    if (!expected) throw;
+    if (!is_the_networks(error)) throw;
+  }
+}
+
+ferry::Task<void> Lives::upgraded(ferry::Task<void> upgrade) {
+  try {
+    co_await std::move(upgrade);
+    ++counts_.upgrades;
+  } catch (const ferry::OsError& error) {
+    // Truncated: the TLS below.
+    const bool expected = is_the_networks(error) || error.code() == ferry::SslErrc::truncated;
+    if (!expected && report_.empty()) report_ = error.what();
   }
 }
 
 void Lives::run() {
   ferry::Loop& loop = world_.loop();
-  std::string report;
-  loop.set_exception_handler([&report](ferry::Loop&, const ferry::ExceptionContext& context) {
+  loop.set_exception_handler([this](ferry::Loop&, const ferry::ExceptionContext& context) {
     // Out of descriptors is told and survived; everything else is a breach.
     if (context.exception == std::errc::too_many_files_open) return;
-    if (report.empty()) report = std::string{context.exception.what()};
+    if (report_.empty()) report_ = std::string{context.exception.what()};
   });
   loop.set_log_sink([](ferry::LogLevel, std::string_view) {});
   world_.set_network(world_.draw_network());
   world_.set_name("server", {"10.0.0.2"}, Seconds{0.01});
   auto made = checker_.factory([this] { return std::make_shared<Talker>(*this, 1); });
-  auto server = loop.run_until_complete(loop.create_server(made, "10.0.0.2", 0));
+  ferry::ServerOptions options;
+  if (secrets_ != nullptr) {
+    tls_ = world_.random(4) != 0;
+    upgrades_ = !tls_ || world_.random(2) == 0;
+    asks_first_ = world_.random(2) == 0;
+    if (tls_) options.ssl = &secrets_->server;
+  }
+  auto server = loop.run_until_complete(loop.create_server(made, "10.0.0.2", 0, options));
   port_ = server->sockets().front().getsockname().port();
   std::vector<ferry::Future<void>> clients;
   const int count = 4 + static_cast<int>(world_.random(3));
@@ -248,9 +311,9 @@ void Lives::run() {
     });
   };
   server->close();
-  while (!over() && report.empty()) loop.run_until_complete(loop.sleep(Seconds{1.0}));
-  if (report.empty()) loop.run_until_complete(server->wait_closed());
-  if (!report.empty()) breach(report);
+  while (!over() && report_.empty()) loop.run_until_complete(loop.sleep(Seconds{1.0}));
+  if (report_.empty()) loop.run_until_complete(server->wait_closed());
+  if (!report_.empty()) breach(report_);
   checker_.finish();
   judge();
 }

@@ -30,12 +30,19 @@ struct Pair {
 };
 
 struct Counts {
-  std::uint64_t connections = 0, events = 0, bytes = 0;
+  std::uint64_t connections = 0, events = 0, bytes = 0, upgrades = 0;
+};
+
+// For "localhost".
+struct Secrets {
+  ferry::SslContext client, server;
 };
 
 class Lives {
  public:
-  explicit Lives(ferry::SimWorld& world) : world_{world} {}
+  // With `secrets`: over TLS, from the beginning, by start_tls(), or one inside the other.
+  explicit Lives(ferry::SimWorld& world, const Secrets* secrets = nullptr)
+      : world_{world}, secrets_{secrets} {}
   // The whole story: a server, some clients, the end. Throws std::runtime_error for a breach.
   void run();
   const Counts& counts() const noexcept { return counts_; }
@@ -43,10 +50,16 @@ class Lives {
  private:
   friend class Talker;
   ferry::Task<void> connect(int number);
+  ferry::Task<void> upgraded(ferry::Task<void> upgrade);
   void judge() const;
   void watch_what_is_quiet();
 
   ferry::SimWorld& world_;
+  const Secrets* secrets_;
+  bool tls_ = false;      // from the beginning
+  bool upgrades_ = false; // both sides, after some words in clear
+  bool asks_first_ = false;  // the client begins its TLS when the server has answered
+  std::string report_;    // the first of what should not have been
   std::map<std::uint16_t, Pair> pairs_;  // by the client's port
   ferry::ContractChecker checker_{[this](const std::string& breach) { world_.note(breach); }};
   std::vector<ferry::Socket> quiet_;

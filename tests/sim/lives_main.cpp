@@ -1,6 +1,7 @@
-// Random lives, by hand and for scripts: ferry_sim_lives FIRST COUNT. Prints seeds per second. Exit
-// code 1, and the story of the seed, for a breach; 2 for a mistake in the arguments.
+// Random lives, by hand and for scripts: ferry_sim_lives FIRST COUNT [tls]. Prints seeds per
+// second. Exit code 1, and the story of the seed, for a breach; 2 for a mistake in the arguments.
 #include "sim/lives.hpp"
+#include "sim/secrets.hpp"
 
 #include <charconv>
 #include <chrono>
@@ -19,15 +20,18 @@ bool number_in(std::string_view text, std::uint64_t& number) {
 
 int main(int argc, char** argv) {
   ferry::SimSeeds seeds;
-  if (argc != 3 || !number_in(argv[1], seeds.first) || !number_in(argv[2], seeds.count)) {
-    std::fprintf(stderr, "usage: %s FIRST COUNT   (seeds: whole numbers, 0 or more)\n", argv[0]);
+  const bool tls = argc == 4 && std::string_view{argv[3]} == "tls";
+  if (argc != 3 + int{tls} || !number_in(argv[1], seeds.first) ||
+      !number_in(argv[2], seeds.count)) {
+    std::fprintf(stderr, "usage: %s FIRST COUNT [tls]   (seeds: whole numbers, 0 or more)\n",
+                 argv[0]);
     return 2;
   }
   sim_lives::Counts all;
   const auto began = std::chrono::steady_clock::now();
   try {
     ferry::for_each_seed(seeds, [&](ferry::SimWorld& world) {
-      sim_lives::Lives lives{world};
+      sim_lives::Lives lives{world, tls ? &sim_lives::secrets_for(world) : nullptr};
       lives.run();
       all.connections += lives.counts().connections;
       all.events += lives.counts().events;

@@ -148,6 +148,11 @@ TEST_CASE("an end, a reset or garbage during the handshake", "[T-062][S-062]") {
     attempt.raw.socket().send(records(22, 0x7000));
     expected = condition(ferry::SslErrc::protocol);
   }
+  SECTION("close_notify, in clear") {
+    attempt.raw.socket().send(std::string_view{"\x15\x03\x03\x00\x02\x01\x00", 7});
+    expected = std::errc::connection_reset;
+    if (side == Side::server) expected = condition(ferry::SslErrc::protocol);
+  }
   SECTION("a record of nonsense") {
     attempt.raw.socket().send(records(22, 100));
     expected = condition(ferry::SslErrc::protocol);

@@ -1,6 +1,8 @@
 // start_tls(): a connection in mid-stream is upgraded.
 #include "support/tls/tls_stream.hpp"
 
+#include <ferry/contract_checker.hpp>
+
 #include <stdexcept>
 
 using namespace test;
@@ -333,4 +335,49 @@ TEST_CASE("TLS in TLS: each level ends by its own close_notify and is lost once"
   world.run_until([&] { return ours->lost && client.protocol->lost; });
   CHECK_FALSE(client.protocol->reason);
   server->close();
+}
+
+TEST_CASE("what failed after the bytes that were handed over is told as it is", "[T-093][T-096]") {
+  Upgrade up{Side::server};
+  RawPeer peer = raw_peer_of(up.side);
+  peer.handshake();
+  const std::string hello = peer.take_output();
+  ferry::StartTlsOptions options = options_of(up.side);
+  options.received = std::string_view{hello}.substr(0, 20);
+  auto future = up.start(options);
+  REQUIRE(up.raw->socket().send(std::string_view{hello}.substr(20, 20)) == 20);
+  up.world.settle();
+  up.raw->cut();
+  CHECK(error_of(*up.raw, future) == std::errc::connection_reset);
+  up.world.run_until([&] { return up.stream.protocol->lost; });
+}
+
+TEST_CASE("start_tls() inside connection_made()", "[A-010]") {
+  World world;
+  const Side side = any_side();
+  const ferry::SslContext context = context_of(side);
+  Pair pair = connected_pair(Carrier::tcp);
+  auto protocol = std::make_shared<Recorder>();
+  ferry::Future<void> upgraded;
+  ferry::ContractChecker checker;
+  const bool checked = GENERATE(false, true);  // then the transport is the checker's
+  protocol->on_made = [&] {
+    upgraded = world.loop.create_task(
+        world.loop.start_tls(*protocol->transport, context, options_of(side)));
+  };
+  auto factory = [&]() -> std::shared_ptr<ferry::StreamProtocol> {
+    return checked ? checker.protocol(protocol) : protocol;
+  };
+  auto made = world.run(world.loop.create_connection(factory, std::move(pair.ours)));
+  RawConnection raw{world, std::move(pair.peer), raw_peer_of(side)};
+  raw.run_until([&] { return upgraded.done() && raw.peer().is_open(); }, "an upgrade");
+  upgraded.take_result();
+  raw.write("sealed");
+  raw.run_until([&] { return protocol->received == "sealed"; });
+  protocol->transport->close();
+  raw.run_until([&] { return raw.peer().got_close_notify(); });
+  raw.close();
+  world.run_until([&] { return protocol->lost; });
+  CHECK_FALSE(protocol->reason);
+  checker.finish();
 }

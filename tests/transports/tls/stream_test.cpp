@@ -273,6 +273,30 @@ TEST_CASE("reading is paused with records left: they come after resume_reading()
   CHECK_FALSE(stream.protocol->reason);
 }
 
+TEST_CASE("reading is paused by the data that the end came with: the end waits, too",
+          "[S-022][T-071]") {
+  World world;
+  ferry::SslContext context = server_context();
+  context.set_ignore_truncation(true);
+  TlsStream stream = open_tls(world, {.version = any_version(), .context = context});
+  stream.protocol->on_data = [&] { stream.transport->pause_reading(); };
+  CHECK(stream.raw.peer().write("the last words"));
+  SECTION("close_notify") {
+    stream.raw.peer().shutdown();
+    stream.raw.step();
+  }
+  SECTION("a bare end, taken as one") {
+    stream.raw.step();
+    stream.raw.cut();
+  }
+  world.run_until([&] { return !stream.protocol->received.empty(); });
+  world.settle();
+  CHECK(stream.protocol->story() == "made data:14");
+  stream.transport->resume_reading();
+  stream.raw.run_until([&] { return stream.protocol->lost; });
+  CHECK(stream.protocol->story() == "made data:14 eof lost");
+}
+
 TEST_CASE("a paused reader stops the peer, not the loop", "[T-070][A-013]") {
   World world;
   TlsStream stream = open_tls(world);

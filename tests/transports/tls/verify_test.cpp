@@ -156,27 +156,27 @@ TEST_CASE("tls: the certificate must name the host", "[T-088][T-089]") {
     std::string host;
     bool fits;
   };
-  const Case tried =
-      GENERATE(Case{{"www.example.com"}, "www.example.com", true},
-               Case{{"other.example.com", "www.example.com"}, "www.example.com", true},
-               Case{{"www.example.com"}, "WWW.Example.COM", true},
-               Case{{"www.example.com"}, "www.example.com.", true},  // the dot is stripped
-               Case{{"www.example.com"}, "example.com", false},
-               Case{{"www.example.com"}, "a.www.example.com", false},
-               Case{{"www.example.com"}, "www.example.co", false},
-               Case{{"*.example.com"}, "www.example.com", true},
-               Case{{"*.example.com"}, "example.com", false},
-               Case{{"*.example.com"}, "a.b.example.com", false},
-               Case{{"w*.example.com"}, "www.example.com", false},
-               Case{{"*w.example.com"}, "www.example.com", false},
-               Case{{"w*w.example.com"}, "www.example.com", false},
-               Case{{"www.*.com"}, "www.example.com", false}, Case{{"*.com"}, "example.com", false},
-               Case{{"*"}, "localhost", false},
-               Case{{"xn--mnchen-3ya.example"}, "xn--mnchen-3ya.example", true},
-               Case{{"xn--*.example"}, "xn--mnchen-3ya.example", false},
-               Case{{std::string{"www.example.com\0.evil.org", 25}}, "www.example.com", false},
-               Case{{std::string{"www.example.com\0", 16}}, "www.example.com", false},
-               Case{{""}, "www.example.com", false});
+  const Case tried = GENERATE(
+      Case{{"www.example.com"}, "www.example.com", true},
+      Case{{"other.example.com", "www.example.com"}, "www.example.com", true},
+      Case{{"www.example.com"}, "WWW.Example.COM", true},
+      Case{{"www.example.com"}, "www.example.com.", true},  // the dot is stripped
+      Case{{"www.example.com"}, "example.com", false},
+      Case{{"www.example.com"}, "a.www.example.com", false},
+      Case{{"www.example.com"}, "www.example.co", false},
+      Case{{"*.example.com"}, "www.example.com", true},
+      Case{{"*.example.com"}, "example.com", false},
+      Case{{"*.example.com"}, "a.b.example.com", false},
+      Case{{"w*.example.com"}, "www.example.com", false},
+      Case{{"*w.example.com"}, "www.example.com", false},
+      Case{{"w*w.example.com"}, "www.example.com", false},
+      Case{{"www.*.com"}, "www.example.com", false}, Case{{"*.com"}, "example.com", false},
+      Case{{"*"}, "localhost", false},
+      Case{{"xn--mnchen-3ya.example"}, "xn--mnchen-3ya.example", true},
+      Case{{"xn--*.example"}, "xn--mnchen-3ya.example", false},
+      Case{{std::string{"www.example.com\0.evil.org", 25}}, "www.example.com", false},
+      Case{{std::string{"www.example.com\0", 16}}, "www.example.com", false},
+      Case{{""}, "www.example.com", false});
   CAPTURE(tried.names, tried.host);
   World world;
   const ferry::Error error = error_for(world, issued_for(tried.names), tried.host);
