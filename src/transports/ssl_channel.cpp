@@ -167,7 +167,10 @@ void SslChannel::fail_handshake(const Error& error) {
 
 // --- Input ---
 
-std::span<std::byte> SslChannel::read_buffer() { return scratch(0); }
+// No more than the owner has room for, so that what came is read in one go, and answered in one.
+std::span<std::byte> SslChannel::read_buffer() {
+  return scratch(0).first(core_.scratch().size());
+}
 
 void SslChannel::bytes_read(std::size_t count) {
   if (stage_ >= Stage::leaving) return;
@@ -505,8 +508,8 @@ void SslChannel::watch_shutdown() {
   check_shutdown();
 }
 
-// Counted from the last byte of ours that left; a peer that goes on sending does not put it off. The
-// timer is not set anew each time, it looks.
+// Counted from the last byte of ours that left: a peer that goes on sending does not put it off.
+// The timer is not set anew each time, it looks.
 void SslChannel::check_shutdown() {
   const Seconds left_over = shutdown_timeout_ - (core_.now() - last_progress_);
   if (left_over.count() > 0) {
