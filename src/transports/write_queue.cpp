@@ -16,16 +16,13 @@ void WriteQueue::append(BytesView data, BlockPool& pool) {
     size_ += room;
     data = data.subview(room);
   }
-  while (!data.empty()) {  // in blocks of one size: the pool keeps no others
-    const std::size_t size = std::min(data.size(), BlockPool::standard);
-    Block* const block = pool.take(size);
-    std::memcpy(block->data(), data.data(), size);
-    block->end = size;
-    (last_ != nullptr ? last_->next : first_) = block;
-    last_ = block;
-    size_ += size;
-    data = data.subview(size);
-  }
+  if (data.empty()) return;
+  Block* const block = pool.take(data.size());
+  std::memcpy(block->data(), data.data(), data.size());
+  block->end = data.size();
+  (last_ != nullptr ? last_->next : first_) = block;
+  last_ = block;
+  size_ += data.size();
 }
 
 std::size_t WriteQueue::peek(std::span<BytesView> views) const noexcept {
