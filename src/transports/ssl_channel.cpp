@@ -167,7 +167,10 @@ void SslChannel::fail_handshake(const Error& error) {
 
 // --- Input ---
 
-std::span<std::byte> SslChannel::read_buffer() { return scratch(0); }
+// No more than the owner has room for, so that what came is read in one go, and answered in one.
+std::span<std::byte> SslChannel::read_buffer() {
+  return scratch(0).first(core_.scratch().size());
+}
 
 void SslChannel::bytes_read(std::size_t count) {
   if (stage_ >= Stage::leaving) return;
@@ -236,7 +239,7 @@ bool SslChannel::read_step(bool discarding) {
   const auto [status, count] = object_->read(into);
   // What the TLS library answers goes out after the bytes were delivered: sending may fail.
   const bool answers = object_->produced() > 0;
-  if (answers) output_.append({scratch(1).data(), object_->produced()}, core_.blocks());
+  if (answers) queue_output({scratch(1).data(), object_->produced()});
   object_->give_room({});
   if (count > 0 && !discarding) owner_->bytes_read(count);
   if (stage_ >= Stage::leaving) return false;
@@ -330,13 +333,20 @@ void SslChannel::take_output() {
   send_down(bytes);
 }
 
+// In blocks of the size that the pool keeps.
+void SslChannel::queue_output(BytesView bytes) {
+  for (; !bytes.empty(); bytes = bytes.subview(BlockPool::standard)) {
+    output_.append(bytes.subview(0, BlockPool::standard), core_.blocks());
+  }
+}
+
 // What is of the TLS library's own: at once if possible, else behind what waits already.
 void SslChannel::send_down(BytesView bytes) {
   if (output_.empty() && below_->can_try()) {
     bytes = bytes.subview(below_->try_write({&bytes, 1}));
     if (bytes.empty() || stage_ == Stage::over) return;
   }
-  output_.append(bytes, core_.blocks());
+  queue_output(bytes);
   below_->start_writing();
 }
 
@@ -408,7 +418,7 @@ std::size_t SslChannel::try_write(std::span<const BytesView> views) {
     if (stage_ == Stage::over) return gone;
     gone += left(sent);
     if (sent < batch.size()) {
-      output_.append(batch.subview(sent), core_.blocks());
+      queue_output(batch.subview(sent));
       below_->start_writing();
     }
     if (plain == 0) return gone;
@@ -439,7 +449,7 @@ std::size_t SslChannel::pending(std::span<BytesView> views) {
       writing_ = false;
     } else {
       seal({plain.data(), count}, position);
-      output_.append({scratch(1).data(), object_->produced()}, core_.blocks());
+      queue_output({scratch(1).data(), object_->produced()});
       object_->give_room({});
     }
   }
@@ -505,8 +515,8 @@ void SslChannel::watch_shutdown() {
   check_shutdown();
 }
 
-// Counted from the last byte of ours that left; a peer that goes on sending does not put it off. The
-// timer is not set anew each time, it looks.
+// Counted from the last byte of ours that left: a peer that goes on sending does not put it off.
+// The timer is not set anew each time, it looks.
 void SslChannel::check_shutdown() {
   const Seconds left_over = shutdown_timeout_ - (core_.now() - last_progress_);
   if (left_over.count() > 0) {

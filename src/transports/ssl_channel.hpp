@@ -98,6 +98,7 @@ class SslChannel final : public Channel, private Channel::Owner {
   void fail_handshake(const Error& error);
   void take_output();
   void send_down(BytesView bytes);
+  void queue_output(BytesView bytes);
   std::size_t seal(std::span<const BytesView> views, std::size_t& position);
   std::size_t left(std::size_t cipher) noexcept;
   void update_reading();

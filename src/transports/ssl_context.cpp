@@ -153,7 +153,8 @@ void check_each(const char* call, std::string_view list, const char* separators,
     name.erase(0, name.find_first_not_of("!-+"));
     if (name.empty()) continue;
     ++found;
-    if (name[0] != '@' && !excludes && !known(name)) bad_setting(call, "unknown cipher '" + name + "'");
+    if (name[0] == '@' || excludes || known(name)) continue;
+    bad_setting(call, "unknown cipher '" + name + "'");
   }
   if (found == 0) bad_setting(call, "the list is empty");
 }
@@ -263,7 +264,8 @@ void SslContext::load_cert_chain(const Pem& chain, const Pem& key,
   ERR_clear_error();
   const internal::PemText chain_text = internal::read(chain);
   const internal::PemText key_text = internal::read(key);
-  std::vector<internal::X509Ptr> certificates = internal::parse_certificates(chain_text, SslErrc::bad_certificate);
+  const std::vector<internal::X509Ptr> certificates =
+      internal::parse_certificates(chain_text, SslErrc::bad_certificate);
   const internal::KeyPtr secret = internal::parse_key(key_text, password);
   if (X509_check_private_key(certificates[0].get(), secret.get()) != 1) {
     ERR_clear_error();

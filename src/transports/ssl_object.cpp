@@ -28,6 +28,12 @@ int object_index() {
   return index;
 }
 
+// What somebody else left in the thread's queue would pass for a failure of ours. To look costs
+// next to nothing; to clear, even if nothing is there, as much as all our own code of a message.
+void forget_errors() noexcept {
+  if (ERR_peek_error() != 0) ERR_clear_error();
+}
+
 SslErrc verify_code(long error) noexcept {
   switch (error) {
     case X509_V_ERR_CERT_HAS_EXPIRED: return SslErrc::certificate_expired;
@@ -234,7 +240,7 @@ SslStatus SslObject::judge(int result) {
 }
 
 SslObject::Step SslObject::handshake() {
-  ERR_clear_error();
+  forget_errors();
   Step step{judge(SSL_do_handshake(ssl_)), 0};
   bare_messages_ = 0;
   if (step.status != SslStatus::done) return step;
@@ -249,7 +255,7 @@ SslObject::Step SslObject::handshake() {
 SslObject::Step SslObject::read(std::span<std::byte> into) {
   Step step;
   while (step.count < into.size()) {
-    ERR_clear_error();
+    forget_errors();
     std::size_t count = 0;
     const int result =
         SSL_read_ex(ssl_, into.data() + step.count, into.size() - step.count, &count);
@@ -259,6 +265,10 @@ SslObject::Step SslObject::read(std::span<std::byte> into) {
     }
     step.count += count;
     bare_messages_ = 0;
+    if (input_.empty() && !has_pending()) {  // one more call would only say so, and take a buffer
+      step.status = SslStatus::want_input;
+      break;
+    }
   }
   if (bare_messages_ > most_bare_messages && step.status != SslStatus::failed) {
     failure_ = Error::worded(SslErrc::protocol, "too many renegotiations or changes of keys");
@@ -268,7 +278,7 @@ SslObject::Step SslObject::read(std::span<std::byte> into) {
 }
 
 SslObject::Step SslObject::write(BytesView plaintext) {
-  ERR_clear_error();
+  forget_errors();
   Step step;
   plaintext = plaintext.subview(0, most_plain);  // a repeated call goes on with the next record
   // In a renegotiation a write would read on, and fail if data comes: that is for read().
@@ -281,7 +291,7 @@ SslObject::Step SslObject::write(BytesView plaintext) {
 }
 
 SslObject::Step SslObject::shutdown() {
-  ERR_clear_error();
+  forget_errors();
   const int result = SSL_shutdown(ssl_);
   return {result >= 0 ? SslStatus::done : judge(result), 0};
 }

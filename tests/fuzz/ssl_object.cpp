@@ -11,7 +11,6 @@
 #include <ferry/openssl.hpp>
 
 #include <algorithm>
-#include <utility>
 #include <vector>
 
 using ferry::BytesView;
@@ -87,7 +86,7 @@ class End {
   }
 
   void handshake(std::size_t room) {
-    if (done_) return send_message(room);
+    if (done_) return;
     const auto [status, count] = run(room, [this] { return object_.handshake(); });
     require(count == 0, "a handshake counts nothing");
     if (status == SslStatus::done) done_ = true;
@@ -125,25 +124,26 @@ class End {
   }
 
   void shutdown(std::size_t room) {
-    if (!done_ || goodbye_ || must_repeat() || SSL_in_init(object_.ssl()) == 1) return;
+    if (!done_ || goodbye_ || must_repeat() || has_news()) return;
     out_.ended = true;
     const SslStatus status = run(room, [this] { return object_.shutdown(); }).status;
     goodbye_ = status == SslStatus::done;
     half_written_ = status == SslStatus::want_output;
   }
 
-  // KeyUpdate; with TLS 1.2, a renegotiation.
-  void change_keys(bool ask_the_other_too, std::size_t room) {
-    if (!done_ || must_repeat() || out_.ended || messages_ == most_messages) return;
-    if (SSL_in_init(object_.ssl()) == 1 || SSL_renegotiate_pending(object_.ssl()) == 1) return;
+  // KeyUpdate, or with TLS 1.2 a renegotiation: they go out with what is written next.
+  void change_keys(bool ask_the_other_too) {
+    if (!done_ || must_repeat() || out_.ended || has_news() || messages_ == most_messages) return;
     ++messages_;
-    if (SSL_version(object_.ssl()) == TLS1_3_VERSION) {
+    if (SSL_version(object_.ssl()) < TLS1_3_VERSION) {
+      SSL_renegotiate(object_.ssl());
+    } else {
       SSL_key_update(object_.ssl(), ask_the_other_too ? SSL_KEY_UPDATE_REQUESTED
                                                       : SSL_KEY_UPDATE_NOT_REQUESTED);
-    } else {
-      SSL_renegotiate(object_.ssl());
     }
-    send_message(room);
+  }
+  bool has_news() const {
+    return SSL_in_init(object_.ssl()) == 1 || SSL_renegotiate_pending(object_.ssl()) == 1;
   }
 
   // At any time.
@@ -157,14 +157,6 @@ class End {
   }
 
  private:
-  // Of change_keys(), or what of it had no room. It reads nothing: data would be unexpected.
-  void send_message(std::size_t room) {
-    if (SSL_in_init(object_.ssl()) == 0 || must_repeat() || out_.ended) return;
-    const std::vector<std::byte> input = std::exchange(input_, {});
-    run(room, [this] { return object_.handshake(); });
-    input_ = input;
-  }
-
   template <class Make>
   SslObject::Step run(std::size_t room, Make step) {
     const bool had_failed = failed_;
@@ -233,7 +225,7 @@ class Life {
       case 0: join(); break;
       case 1: end.handshake(room()); break;
       case 2: end.shutdown(room()); break;
-      case 3: end.change_keys((what & 16) != 0, room()); break;
+      case 3: end.change_keys((what & 16) != 0); break;
       case 4: end.ask(); break;
       case 5:
         if ((what & 48) == 48) damage(ways_[side].wire);
@@ -290,7 +282,7 @@ class Life {
       for (End& end : ends_) {
         end.arrive(SIZE_MAX);
         end.handshake(70000);
-        if (end.must_repeat()) end.write(0, 70000);
+        if (end.must_repeat() || end.has_news()) end.write(0, 70000);
         if (end.is_leaving()) end.shutdown(70000);
         end.read(70000, 70000);
       }

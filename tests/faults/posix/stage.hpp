@@ -85,6 +85,7 @@ struct Told {
   Place place;
   std::error_code code;
   std::string text;
+  bool late = false;  // one side had closed already
 };
 
 class Over : public std::exception {};  // an error was told: the scenario ends there
@@ -111,6 +112,8 @@ class Actor : public ferry::Protocol {
 
   ferry::Transport* transport = nullptr;  // null again at the end
   std::string received;
+  // Gets what comes first, in place of all that follows here.
+  std::function<void(Actor&, ferry::BytesView)> on_data;
   bool echoes = false, closes_at_end = false;
   std::string answer_at_eof;
   bool eof = false, is_lost = false;
@@ -131,7 +134,7 @@ class Stage {
 
   void tell(Place place, std::error_code code, std::string text) {
     if (place == lost && expects_reset && code == std::errc::connection_reset) return;
-    told.push_back({place, code, std::move(text)});
+    told.push_back({place, code, std::move(text), closing});
   }
 
   // Until `done`; Over if somebody is told of an error first, Stuck if nothing happens for long.
@@ -148,9 +151,19 @@ class Stage {
       tell(opener, error.code(), error.what());
       throw Over{};
     } catch (...) {
+      for (int i = 0; i < 5; ++i) loop.process_ready();  // it may have failed, and not know yet
       checker.allow_closing_elsewhere();  // what was made meanwhile is aborted for the task
-      future.cancel();
+      if (!future.cancel()) tell_of(future);
       throw;
+    }
+  }
+  // The other end may have been told first.
+  template <class T>
+  void tell_of(ferry::Future<T>& done) {
+    try {
+      static_cast<void>(done.take_result());
+    } catch (const std::system_error& error) {
+      tell(opener, error.code(), error.what());
     }
   }
   // A call that throws what goes wrong.
@@ -217,6 +230,7 @@ class Stage {
 
   Injector& injector;
   bool expects_reset = false;  // the scenario itself makes one
+  bool closing = false;        // one side has closed
   std::vector<Told> told;
   ferry::ContractChecker checker;
   std::vector<std::shared_ptr<Actor>> actors, served;
@@ -267,6 +281,7 @@ class Stage {
 };
 
 inline void Actor::data_received(ferry::BytesView data) {
+  if (on_data) return std::exchange(on_data, nullptr)(*this, data);
   received += data.text();
   if (echoes) transport->write(data);
 }

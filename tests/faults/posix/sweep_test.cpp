@@ -2,7 +2,7 @@
 // fails in another one of the ways that its manual names. fault_table.hpp says where the error must
 // be told; sweep.hpp checks that, and that nothing crashes, leaks or waits for ever, that each
 // connection ends once (by the contract checker), and that the loop works afterwards.
-#include "faults/posix/sweep.hpp"
+#include "faults/posix/scenes.hpp"
 
 #include <csignal>
 #include <filesystem>
@@ -12,53 +12,11 @@ using namespace test;
 
 namespace {
 
-const std::string some_text = "hello";
-
-int port_of(const ferry::Server& server) {
-  ferry::internal::SocketAddress name;
-  const auto handle = static_cast<int>(server.sockets().front().fileno());
-  ::getsockname(handle, name.get(), &name.length);  // not through the table
-  return name.address().port();
-}
-
-void echo_server(Actor& actor) { actor.echoes = true; }
-
-auto connected(Stage& stage, const std::shared_ptr<Actor>& client, ferry::Task<ferry::Connection<>>
-               task) {
-  auto made = stage.checker.connection(stage.await(std::move(task), "a connection"));
-  CHECK((client->transport == nullptr || client->transport == made.transport.get()));
-  return made.transport;
-}
-
-auto connect_to(Stage& stage, const std::shared_ptr<Actor>& client, const std::string& host,
-                int port, const ferry::ConnectOptions& options = {}) {
-  return connected(stage, client, stage.attempt([&] {
-    return stage.loop.create_connection(stage.checker.factory([client] { return client; }), host,
-                                        port, options);
-  }));
-}
-
 auto adopt(Stage& stage, const std::shared_ptr<Actor>& actor, ferry::Socket socket) {
   return connected(stage, actor, stage.attempt([&] {
     return stage.loop.create_connection(stage.checker.factory([actor] { return actor; }),
                                         std::move(socket));
   }));
-}
-
-std::shared_ptr<ferry::Server> serve_tcp(Stage& stage, const std::string& host,
-                                         std::function<void(Actor&)> prepare) {
-  return stage.keep(stage.await(stage.attempt([&] {
-    return stage.loop.create_server(stage.serve(std::move(prepare)), host, 0);
-  }), "a server"));
-}
-
-// An echo, then close() from this side.
-void echo_and_close(Stage& stage, const std::shared_ptr<Actor>& client,
-                    const std::shared_ptr<ferry::Transport>& transport) {
-  transport->write(some_text);
-  stage.until([&] { return client->received == some_text; }, "the echo");
-  transport->close();
-  stage.until([&] { return stage.all_lost(); }, "the end of both");
 }
 
 std::string tcp_echo(Stage& stage) {
@@ -297,10 +255,6 @@ std::string loops(Stage& stage) {
     second.close();
     return std::to_string(ran);
   });
-}
-
-void sweep(const char* name, std::string (*run)(Stage&), bool makes_good = false) {
-  FaultSweep{{name, run, makes_good}}.run();
 }
 
 }  // namespace
