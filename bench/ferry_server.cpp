@@ -8,6 +8,9 @@
 #include <memory>
 
 #include "server.hpp"
+#if BENCH_TLS
+#include "certificate.hpp"
+#endif
 
 namespace {
 
@@ -44,12 +47,26 @@ std::shared_ptr<ferry::StreamProtocol> make_protocol(bench::Mode mode) {
   return nullptr;
 }
 
+#if BENCH_TLS
+constexpr auto serves = bench::Serves::both;
+ferry::SslContext make_context() {
+  const bench::Certificate made;
+  return ferry::SslContext::server(ferry::Pem::text(made.certificate_pem()),
+                                   ferry::Pem::text(made.key_pem()));
+}
+#else
+constexpr auto serves = bench::Serves::plain;
+ferry::SslContext make_context() { return {}; }
+#endif
+
 void serve(const bench::Arguments& arguments) {
   ferry::Loop loop{arguments.variant == "poll" ? ferry::Backend::poll() : ferry::Backend::native()};
   if (arguments.variant == "spin") loop.set_busy_poll(std::chrono::milliseconds{2});
+  const ferry::SslContext tls = arguments.tls ? make_context() : ferry::SslContext{};
   auto listening =
       loop.create_server([mode = arguments.mode] { return make_protocol(mode); }, "127.0.0.1",
-                         static_cast<int>(arguments.port), {.backlog = bench::backlog});
+                         static_cast<int>(arguments.port),
+                         {.backlog = bench::backlog, .ssl = arguments.tls ? &tls : nullptr});
   auto server = loop.run_until_complete(std::move(listening));
   loop.add_signal_handler(bench::stop_signal, [&loop] { loop.stop(); });
   bench::ready();
@@ -59,7 +76,7 @@ void serve(const bench::Arguments& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto arguments = bench::parse(argc, argv, "ferry " FERRY_VERSION, {"spin", "poll"});
+  const auto arguments = bench::parse(argc, argv, "ferry " FERRY_VERSION, {"spin", "poll"}, serves);
   try {
     serve(arguments);
   } catch (const std::exception& error) {

@@ -63,7 +63,8 @@ def settings_from(arguments):
     )
     if arguments.quick:
         settings.rounds, settings.seconds, settings.bulk = 1, 0.1, "64M"
-        settings.idle, settings.divide, settings.retries, settings.patience = 1000, 20, 0, 0.0
+        settings.idle, settings.tls_idle = 1000, 500
+        settings.divide, settings.retries, settings.patience = 20, 0, 0.0
     return settings
 
 
@@ -83,6 +84,8 @@ def built_contestants(build):
     missing = [c.name for c in everybody if c not in built and not c.extra]
     if missing:
         machine.note(f"bench: not built, so left out: {', '.join(missing)}")
+    if no_tls := [c.name for c in built if c.tls and not c.command("tls")]:
+        machine.note(f"bench: not built with TLS, so left out there: {', '.join(no_tls)}")
     return built
 
 

@@ -4,6 +4,8 @@
 // measured leg, and a tail whose bytes are compared again, which also finds what was lost or
 // doubled in between. While it measures, the generator copies less than the server does: it
 // receives with MSG_TRUNC (nothing is copied) and feeds a sink with sendfile (page references).
+// Over TLS there is no such help, and no half of a connection that is closed alone (most libraries
+// cannot): an echo ends when all has come back.
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -25,7 +27,7 @@ constexpr std::size_t mebibyte = std::size_t{1} << 20;
 constexpr std::size_t send_step = mebibyte / 4;  // bounded, so that receiving gets its turn
 
 struct Stream {
-  int fd = -1;
+  Channel channel;
   std::size_t index = 0;
   std::uint64_t sent = 0, received = 0, target = 0;
   bool shut = false, ended = false;
@@ -71,15 +73,16 @@ BulkLoad::BulkLoad(const Options& options)
       streams_(static_cast<std::size_t>(options.conns)),
       buffer_(mebibyte) {
   if (!echo_ && options.mode != "sink") die("--mode is echo or sink");
-  if (!echo_) make_file();
+  if (!echo_ && !options.tls) make_file();
   for (std::size_t i = 0; i < streams_.size(); ++i) {
-    streams_[i].fd = tcp_connect(options);
+    streams_[i].channel.connect(options);
+    streams_[i].channel.handshake();
     streams_[i].index = i;
-    set_nonblocking(streams_[i].fd);
+    streams_[i].channel.set_nonblocking();
     epoll_event event{};
     event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     event.data.ptr = &streams_[i];
-    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, streams_[i].fd, &event) != 0) die("epoll_ctl");
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, streams_[i].channel.fd(), &event) != 0) die("epoll_ctl");
   }
   usleep(20'000);  // let the server accept them all first
 }
@@ -97,7 +100,7 @@ void BulkLoad::run() {
   run_leg({each, options_.verify, !echo_});
   window_.end();
   if (echo_) run_leg({mebibyte, true, true});
-  for (const Stream& s : streams_) close(s.fd);
+  for (Stream& s : streams_) s.channel.close();
   close(epoll_);
   if (file_ >= 0) close(file_);
   print(each * streams_.size());
@@ -134,21 +137,22 @@ void BulkLoad::pump(Stream& s) {
 
 bool BulkLoad::send_some(Stream& s) {
   if (s.sent == s.target) {
-    if (leg_.last && !s.shut) {
+    const bool whole = !echo_ || !options_.tls || s.received == s.target;
+    if (leg_.last && !s.shut && whole) {
       s.shut = true;
-      if (shutdown(s.fd, SHUT_WR) != 0) die("shutdown");
+      s.channel.end();
     }
     return false;
   }
   const std::uint64_t rest = s.target - s.sent;
   ssize_t n = 0;
-  if (echo_) {
+  if (echo_ || options_.tls) {
     const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(rest, send_step));
-    n = send(s.fd, pattern(stream_start(s.index) + s.sent), length, MSG_NOSIGNAL);
+    n = s.channel.send(pattern(stream_start(s.index) + s.sent), length);
   } else {
     auto offset = static_cast<off_t>(s.sent % mebibyte);
     const std::uint64_t in_file = mebibyte - static_cast<std::uint64_t>(offset);
-    n = sendfile(s.fd, file_, &offset, static_cast<std::size_t>(std::min(rest, in_file)));
+    n = sendfile(s.channel.fd(), file_, &offset, static_cast<std::size_t>(std::min(rest, in_file)));
   }
   if (n < 0 && errno != EAGAIN) die("stream %zu: send", s.index);
   if (n <= 0) return false;
@@ -157,7 +161,8 @@ bool BulkLoad::send_some(Stream& s) {
 }
 
 bool BulkLoad::receive_some(Stream& s) {
-  const ssize_t n = recv(s.fd, buffer_.data(), buffer_.size(), leg_.verify ? 0 : MSG_TRUNC);
+  const int flags = leg_.verify ? 0 : MSG_TRUNC;
+  const ssize_t n = s.channel.receive(buffer_.data(), buffer_.size(), flags);
   if (n < 0) {
     if (errno != EAGAIN) die("stream %zu: recv", s.index);
     return false;

@@ -6,7 +6,6 @@
 // since `drain` compares again at the right place of the stream, a byte lost, doubled or moved
 // while measuring is found as well.
 #include <sys/epoll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,7 +20,7 @@ namespace gen {
 namespace {
 
 struct Connection {
-  int fd = -1;
+  Channel channel;
   std::size_t index = 0;
   std::uint64_t queued = 0;    // bytes that are to be sent
   std::uint64_t sent = 0;      // of these, taken by the kernel
@@ -74,15 +73,16 @@ EchoLoad::EchoLoad(const Options& options)
 
 void EchoLoad::open(std::size_t index) {
   Connection& c = connections_[index];
-  c.fd = tcp_connect(options_);
+  c.channel.connect(options_);
+  c.channel.handshake();
   c.index = index;
   c.credit = options_.inflight;
   c.queued_at.resize(static_cast<std::size_t>(options_.inflight));
-  set_nonblocking(c.fd);
+  c.channel.set_nonblocking();
   epoll_event event{};
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.ptr = &c;
-  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, c.fd, &event) != 0) die("epoll_ctl");
+  if (epoll_ctl(epoll_, EPOLL_CTL_ADD, c.channel.fd(), &event) != 0) die("epoll_ctl");
 }
 
 void EchoLoad::run() {
@@ -100,7 +100,7 @@ void EchoLoad::run() {
   }
   for (Connection& c : connections_) {
     receive(c, true);  // nothing more may come
-    close(c.fd);
+    c.channel.close();
   }
   close(epoll_);
   print();
@@ -120,14 +120,17 @@ void EchoLoad::wait_and_serve() {
 
 void EchoLoad::receive(Connection& c, bool until_empty) {
   for (;;) {
-    const ssize_t n = recv(c.fd, buffer_.data(), buffer_.size(), 0);
+    const ssize_t n = c.channel.receive(buffer_.data(), buffer_.size());
     if (n == 0) die("connection %zu: the server closed it", c.index);
     if (n < 0) {
       if (errno == EAGAIN) return;
       die("connection %zu: recv", c.index);
     }
     take(c, static_cast<std::size_t>(n));
-    if (!until_empty && static_cast<std::size_t>(n) < buffer_.size()) return;
+    if (until_empty) continue;
+    // A short read of a plain connection was its last one; one of TLS may be one record of many.
+    const bool last = !options_.tls && static_cast<std::size_t>(n) < buffer_.size();
+    if (last || c.received == c.sent) return;
   }
 }
 
@@ -165,8 +168,8 @@ void EchoLoad::send_next(Connection& c) {
     if (++c.newest == c.queued_at.size()) c.newest = 0;
   }
   while (c.sent < c.queued) {
-    const ssize_t n = send(c.fd, pattern(stream_start(c.index) + c.sent),
-                           static_cast<std::size_t>(c.queued - c.sent), MSG_NOSIGNAL);
+    const ssize_t n = c.channel.send(pattern(stream_start(c.index) + c.sent),
+                                     static_cast<std::size_t>(c.queued - c.sent));
     if (n < 0) {
       if (errno == EAGAIN) return;  // EPOLLOUT comes when there is room
       die("connection %zu: send", c.index);

@@ -13,6 +13,8 @@
 #include <string>
 #include <vector>
 
+struct ssl_st;  // OpenSSL's SSL
+
 namespace gen {
 
 struct Options {
@@ -30,6 +32,8 @@ struct Options {
   double gap = 0;       // echo: seconds between a reply and the next message; 0: none
   bool verify = false;  // check every byte, not only those outside of the measured window
   bool spin = false;    // never sleep, so that only the server's wake-ups are measured
+  bool tls = false;     // on every connection
+  bool resume = false;  // churn over TLS: short handshakes, with a session that is resumed
 };
 
 // Ends the program: exit status 1, or 3 when a byte was wrong.
@@ -48,8 +52,28 @@ const std::byte* pattern(std::uint64_t position);
 // Connections start at different places of the pattern.
 inline std::uint64_t stream_start(std::size_t connection) { return connection * 7919; }
 
-int tcp_connect(const Options& options);  // blocking connect, TCP_NODELAY
-void set_nonblocking(int fd);
+// A connection, plain or TLS. It answers as a socket does: -1 and EAGAIN if it would block, 0 at
+// the peer's end.
+class Channel {
+ public:
+  // Blocks, also in what follows until set_nonblocking(). TLS shakes hands with the first bytes.
+  void connect(const Options& options);
+  void handshake();  // now
+  void set_nonblocking();
+  ssize_t send(const std::byte* data, std::size_t size);
+  ssize_t receive(std::byte* data, std::size_t size, int flags = 0);  // TLS ignores the flags
+  bool resumed() const;
+  void end();  // tells the peer that nothing more will come
+  void close();
+  int fd() const { return fd_; }
+
+ private:
+  int fd_ = -1;
+  ssl_st* ssl_ = nullptr;  // null: plain
+};
+
+// Sends a message and compares its echo, blocking.
+void prove(Channel& channel, std::uint64_t position, std::size_t size);
 
 // Log-linear latency histogram with a resolution of 1.6 %.
 class Histogram {

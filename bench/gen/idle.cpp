@@ -1,7 +1,6 @@
 // Idle connections: every one proves itself with one echo, then all of them rest. What is measured
 // is by how much the server's private memory has grown.
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -39,29 +38,20 @@ int affordable(int wanted) {
   return std::max(1, static_cast<int>(limit.rlim_cur) - 100);
 }
 
-int open_and_prove(const Options& options, std::size_t index) {
-  const int fd = tcp_connect(options);
-  const std::byte* message = pattern(stream_start(index));
-  std::vector<std::byte> reply(options.size);
-  const auto size = static_cast<ssize_t>(options.size);
-  if (send(fd, message, options.size, MSG_NOSIGNAL) != size) die("idle: send");
-  if (recv(fd, reply.data(), reply.size(), MSG_WAITALL) != size) die("idle: recv");
-  if (std::memcmp(reply.data(), message, reply.size()) != 0) wrong_bytes("idle: wrong bytes");
-  return fd;
-}
-
 }  // namespace
 
 void run_idle(const Options& options) {
   if (options.server == 0) die("idle needs --server");
   const int conns = affordable(options.conns);
   const std::uint64_t before = private_bytes(options.server);
-  std::vector<int> open;
-  for (int i = 0; i < conns; ++i)
-    open.push_back(open_and_prove(options, static_cast<std::size_t>(i)));
+  std::vector<Channel> open(static_cast<std::size_t>(conns));
+  for (std::size_t i = 0; i < open.size(); ++i) {
+    open[i].connect(options);
+    prove(open[i], stream_start(i), options.size);
+  }
   usleep(500'000);  // let the server come to rest
   const std::uint64_t after = private_bytes(options.server);
-  for (const int fd : open) close(fd);
+  for (Channel& channel : open) channel.close();
   std::printf("{\"cmd\":\"idle\",\"conns\":%d,\"before\":%" PRIu64 ",\"after\":%" PRIu64
               ",\"bytes_per_conn\":%.1f}\n",
               conns, before, after,

@@ -20,7 +20,7 @@ struct Workload {
   void (*run)(const Options&);
 };
 
-// One line per workload. Datagrams and TLS get lines of their own when ferry speaks them.
+// One line per workload; --tls 1 does any of them over TLS.
 constexpr Workload workloads[] = {
     {"echo", gen::run_echo},
     {"bulk", gen::run_bulk},
@@ -75,6 +75,10 @@ void set_option(Options& options, std::string_view name, const char* text) {
     options.verify = value != 0;
   else if (name == "--spin")
     options.spin = value != 0;
+  else if (name == "--tls")
+    options.tls = value != 0;
+  else if (name == "--resume")
+    options.resume = value != 0;
   else
     gen::die("unknown option %.*s", static_cast<int>(name.size()), name.data());
 }
@@ -90,6 +94,8 @@ Options parse(int argc, char** argv) {
     gen::die("--conns, --inflight and --size start at 1");
   if (static_cast<std::size_t>(options.inflight) * options.size > gen::pattern_room)
     gen::die("--inflight times --size is too large");
+  if (options.resume && (!options.tls || options.command != "churn"))
+    gen::die("--resume goes with churn over TLS");
   if (options.gap > 0) options.spin = true;  // what is paced must not depend on our own wake-ups
   return options;
 }

@@ -14,6 +14,7 @@
 #include <cstring>
 
 #include "gen.hpp"
+#include "tls.hpp"
 
 namespace gen {
 namespace {
@@ -80,21 +81,59 @@ const std::byte* pattern(std::uint64_t position) {
   return bytes.data() + position % period;
 }
 
-int tcp_connect(const Options& options) {
+void Channel::connect(const Options& options) {
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(static_cast<std::uint16_t>(options.port));
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) die("socket");
+  fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd_ < 0) die("socket");
   const int one = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  if (connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
+  setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  if (::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0)
     die("connect to port %d", options.port);
-  return fd;
+  if (options.tls) ssl_ = tls::start(fd_, options.resume);
 }
 
-void set_nonblocking(int fd) { fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK); }
+void Channel::handshake() {
+  if (ssl_ != nullptr) tls::handshake(ssl_);
+}
+
+void Channel::set_nonblocking() { fcntl(fd_, F_SETFL, fcntl(fd_, F_GETFL) | O_NONBLOCK); }
+
+ssize_t Channel::send(const std::byte* data, std::size_t size) {
+  return ssl_ == nullptr ? ::send(fd_, data, size, MSG_NOSIGNAL) : tls::send(ssl_, data, size);
+}
+
+ssize_t Channel::receive(std::byte* data, std::size_t size, int flags) {
+  return ssl_ == nullptr ? recv(fd_, data, size, flags) : tls::receive(ssl_, data, size);
+}
+
+bool Channel::resumed() const { return ssl_ != nullptr && tls::resumed(ssl_); }
+
+void Channel::end() {
+  if (ssl_ != nullptr) tls::end(ssl_);
+  if (shutdown(fd_, SHUT_WR) != 0) die("shutdown");
+}
+
+void Channel::close() {
+  if (ssl_ != nullptr) tls::free(ssl_);
+  ::close(fd_);
+  ssl_ = nullptr;
+  fd_ = -1;
+}
+
+void prove(Channel& channel, std::uint64_t position, std::size_t size) {
+  const std::byte* message = pattern(position);
+  std::vector<std::byte> reply(size);
+  if (channel.send(message, size) != static_cast<ssize_t>(size)) die("send");
+  for (std::size_t received = 0; received < size;) {
+    const ssize_t n = channel.receive(reply.data() + received, size - received);
+    if (n <= 0) die("recv");
+    received += static_cast<std::size_t>(n);
+  }
+  if (std::memcmp(reply.data(), message, size) != 0) wrong_bytes("wrong bytes");
+}
 
 void Histogram::add(std::uint64_t ns) {
   std::size_t slot = ns;

@@ -8,6 +8,7 @@
 //   sink    read and discard
 //   split   the same stream as echo, handled as a protocol would: each 64-byte message in what
 //           was read is answered with a write call of its own
+//   tls     echo over TLS, with the certificate of certificate.hpp; tlssink: sink over TLS
 //
 // At the peer's end, send what is owed and close; a reset connection closes quietly. What a program
 // does not know, mode or variant, ends it with exit status 2. All of them read at most 64 KiB at a
@@ -40,15 +41,19 @@ inline constexpr int stop_signal = SIGTERM;
 
 enum class Mode { echo, sink, split };
 
+enum class Serves { plain, tls, both };  // what a program knows
+
 struct Arguments {
   Mode mode;
+  bool tls = false;
   std::uint16_t port;
   std::string_view variant;
 };
 
 // Reads the command line; also lets the process open as many connections as the system allows.
 inline Arguments parse(int argc, char** argv, const char* version,
-                       std::initializer_list<std::string_view> variants = {}) {
+                       std::initializer_list<std::string_view> variants = {},
+                       Serves serves = Serves::plain) {
   if (argc == 2 && std::string_view{argv[1]} == "--version") {
     std::puts(version);
     std::exit(0);
@@ -56,9 +61,11 @@ inline Arguments parse(int argc, char** argv, const char* version,
   if (argc < 3 || argc > 4) std::exit(bad_arguments);
   Arguments arguments{};
   const std::string_view mode = argv[1];
-  if (mode == "echo")
+  arguments.tls = mode.substr(0, 3) == "tls";
+  if (serves == (arguments.tls ? Serves::plain : Serves::tls)) std::exit(bad_arguments);
+  if (mode == "echo" || mode == "tls")
     arguments.mode = Mode::echo;
-  else if (mode == "sink")
+  else if (mode == "sink" || mode == "tlssink")
     arguments.mode = Mode::sink;
   else if (mode == "split")
     arguments.mode = Mode::split;

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 BENCH = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 MODES = ("echo", "sink", "split")
+TLS_MODES = ("tls", "tlssink")
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,16 @@ class Contestant:
     name: str
     server: tuple = ()  # command; MODE, PORT and the variant are appended
     prims: tuple = ()  # command; TEST and N are appended
+    tls: tuple = ()  # command of its server for TLS_MODES; may not be built where the others are
     variant: str = ""  # of its server
     modes: tuple = MODES
     extra: bool = False  # takes part only where it is asked for
+
+    def command(self, mode):
+        """Of its server in this mode; empty if it has none."""
+        if mode in TLS_MODES:
+            return self.tls if self.tls and os.path.exists(self.tls[0]) else ()
+        return self.server if mode in self.modes else ()
 
     def built(self):
         command = self.server or self.prims
@@ -44,13 +52,17 @@ def all_contestants(build):
         return (sys.executable, os.path.join(BENCH, "peers", name))
 
     epoll, ferry = program("peer_epoll"), program("ferry_server")
+    raw_tls = program("peer_tls_epoll")  # not built without OpenSSL, nor has ferry TLS then
+    ferry_tls = ferry if os.path.exists(raw_tls[0]) else ()
     return [
-        Contestant("epoll", epoll, program("prims_epoll")),
-        Contestant("ferry", ferry, program("ferry_prims")),
+        Contestant("epoll", epoll, program("prims_epoll"), raw_tls),
+        Contestant("ferry", ferry, program("ferry_prims"), ferry_tls),
         Contestant("libuv", program("peer_uv"), program("prims_uv")),
-        Contestant("asio", program("peer_asio"), program("prims_asio")),
+        Contestant("asio", program("peer_asio"), program("prims_asio"), program("peer_tls_asio")),
         Contestant("libevent", program("peer_event"), program("prims_event")),
-        Contestant("bufferevent", program("peer_bufferevent")),
+        Contestant(
+            "bufferevent", program("peer_bufferevent"), tls=program("peer_tls_bufferevent")
+        ),
         Contestant("asyncio", script("aio.py"), script("prims_aio.py")),
         # Variants: --extra, or named by --only, or part of a workload.
         Contestant("epoll-spin", epoll, variant="spin", extra=True),

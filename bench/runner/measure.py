@@ -27,6 +27,7 @@ class Settings:
     seconds: float = 0.5
     bulk: str = "1G"
     idle: int = 10000
+    tls_idle: int = 2000
     divide: int = 1  # of the numbers of the primitives
     retries: int = 3
     patience: float = 60.0
@@ -37,7 +38,11 @@ class Settings:
         # On the machine's own loopback closed connections use up ports for a while.
         churn = 0 if machine.own_network() else 10000
         arguments = template.format(
-            time=self.seconds, bytes=self.bulk, idle=self.idle, churn=churn
+            time=self.seconds,
+            bytes=self.bulk,
+            idle=self.idle,
+            tls_idle=self.tls_idle,
+            churn=churn,
         ).split()
         if self.verify and arguments[0] in ("echo", "bulk"):
             arguments += ["--verify", "1"]
@@ -48,7 +53,7 @@ class Server:
     """A contestant's server, pinned, ready. Stopped between its runs: it disturbs nobody."""
 
     def __init__(self, contestant, mode, port, settings):
-        command = list(contestant.server) + [mode, str(port)]
+        command = list(contestant.command(mode)) + [mode, str(port)]
         if contestant.variant:
             command.append(contestant.variant)
         self.port = port
@@ -144,21 +149,27 @@ class Runner:
         results = self.runs.setdefault(workload.name, {})
         try:
             for point in points:
+                able = [c for c in contestants if self.can(c, point)]
+                if not able:
+                    note(f"  {workload.name} {point.label}: nobody here can do it, so left out")
+                    continue
                 self.patience.wait_for_quiet()
-                results[point.label] = self.run_point(workload, point, contestants)
+                results[point.label] = self.run_point(workload, point, able)
         finally:
             self.stop_servers()
 
-    def run_point(self, workload, point, contestants):
+    @staticmethod
+    def can(contestant, point):
+        return bool(contestant.prims if point.test else contestant.command(point.mode))
+
+    def run_point(self, workload, point, able):
         started = time.monotonic()
-        able = [c for c in contestants if (c.prims if point.test else point.mode in c.modes)]
-        able = [c for c in able if point.test or c.server]
         runs = {c.name: [] for c in able}
         for number in range(self.rounds(workload)):
             late = self.settings.deadline and time.monotonic() > self.settings.deadline
             if number > 0 and late:
                 break
-            turn = number % len(able) if able else 0
+            turn = number % len(able)
             for contestant in able[turn:] + able[:turn]:
                 run = self.attempt(workload, point, contestant)
                 if run is not None:

@@ -1,5 +1,5 @@
 """What is measured: workloads, their points, and the numbers that are reported of each."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,19 @@ def bulk_point(label, mode, conns):
     return Point(label, mode, f"bulk --mode {mode} --conns {conns} --bytes {{bytes}}")
 
 
+def over_tls(point):
+    modes = {"echo": "tls", "sink": "tlssink"}
+    return replace(point, mode=modes[point.mode], load=point.load + " --tls 1")
+
+
 def churn_point(conns):
     load = f"churn --conns {conns} --time {{time}} --count {{churn}}"
     return Point(f"{conns} at a time", "echo", load)
+
+
+def handshake_point(label, more=""):
+    load = "churn --conns 16 --time {time} --count {churn} --tls 1" + more
+    return Point(label, "tls", load)
 
 
 def test_point(test, number, *metrics):
@@ -100,6 +110,18 @@ BULK = Workload(
         Metric("srv_s_per_GiB", "server CPU seconds per GiB", decimals=3),
     ),
 )
+TLS = Workload(
+    "tls",
+    "Echo over TLS 1.3: one message in flight per connection (connections x bytes)",
+    tuple(over_tls(echo_point(c, s)) for s in SIZES for c in (1, 16, 256)),
+    (RATE, CPU, P50, P99),
+)
+TLS_BULK = Workload(
+    "tls-bulk",
+    "Bulk over TLS 1.3, one way and both ways (connections)",
+    tuple(over_tls(point) for point in BULK.points),
+    BULK.metrics,
+)
 CHURN = Workload(
     "churn",
     "Connection churn: connect, echo 64 bytes, close",
@@ -126,6 +148,27 @@ IDLE = Workload(
     "Memory per idle connection",
     (Point("10000", "echo", "idle --conns {idle}"),),
     (Metric("bytes_per_conn", "private bytes per connection", decimals=0, ratio=False),),
+    fresh=True,
+)
+TLS_HANDSHAKES = Workload(
+    "tls-hs",
+    "Handshakes of TLS 1.3: connect, shake hands, echo 64 bytes, close; 16 at a time",
+    (
+        handshake_point("full"),
+        handshake_point("resumed", " --resume 1"),
+    ),
+    (
+        Metric("rate", "connections/s", decimals=0),
+        Metric("srv_us", "server CPU per connection, us", decimals=1),
+        P50,
+        P99,
+    ),
+)
+TLS_IDLE = Workload(
+    "tls-idle",
+    "Memory per idle TLS connection",
+    (Point("2000", "tls", "idle --conns {tls_idle} --tls 1"),),
+    IDLE.metrics,
     fresh=True,
 )
 POST = Workload(
@@ -158,13 +201,15 @@ SYSCALLS = Workload(
         call_point("16x64", "echo", "echo --conns 16", 8000),
         call_point("16x64, 16 in flight", "echo", "echo --conns 16 --inflight 16", 32000),
         call_point("16x64, split", "split", "echo --conns 16 --inflight 16", 32000),
+        call_point("16x64, TLS", "tls", "echo --conns 16 --tls 1", 8000),
     ),
     counts_calls=True,
 )
 WORKLOADS = {
     workload.name: workload
     for workload in (
-        ECHO, PIPELINE, SPLIT, BULK, CHURN, LATENCY, IDLE, POST, XPOST, TIMERS, SYSCALLS,
+        ECHO, PIPELINE, SPLIT, BULK, CHURN, LATENCY, IDLE, TLS, TLS_BULK, TLS_HANDSHAKES,
+        TLS_IDLE, POST, XPOST, TIMERS, SYSCALLS,
     )
 }
 
@@ -192,11 +237,21 @@ HEADLINES = (
     Headline("bulk, one way", "bulk", "one way, 1", "srv_s_per_GiB", "s", "per GiB", 3),
     Headline("bulk, both ways", "bulk", "both ways, 1", "srv_s_per_GiB", "s", "per GiB", 3),
     Headline("connection churn", "churn", "32 at a time", "srv_us", "us", "per connection", 1),
+    Headline("TLS echo 16 x 64 B", "tls", "16x64", "srv_us", "us", "per message"),
+    Headline("TLS echo 16 x 16 KiB", "tls", "16x16K", "srv_us", "us", "per message"),
+    Headline("TLS bulk, one way", "tls-bulk", "one way, 1", "srv_s_per_GiB", "s", "per GiB", 3),
+    Headline("TLS bulk, both ways", "tls-bulk", "both ways, 1", "srv_s_per_GiB", "s", "per GiB", 3),
+    Headline("TLS handshake", "tls-hs", "full", "srv_us", "us", "per connection", 1),
+    Headline("TLS resumed", "tls-hs", "resumed", "srv_us", "us", "per connection", 1),
     Headline("call_soon", "post", "post_batch", "ns", "ns", "per callback", 1),
     Headline("post from another thread", "xpost", "xpost", "ns", "ns", "per callback", 1),
     Headline("timer: cancel and arm", "timers", "timer_churn", "ns", "ns", "per pair", 1),
     Headline("timer: expiry of 1 M", "timers", "timer_fire", "fire_ns", "ns", "per timer", 1),
     Headline(
         "idle connection", "idle", "10000", "bytes_per_conn", "bytes", "per connection", 0, False
+    ),
+    Headline(
+        "idle TLS connection", "tls-idle", "2000", "bytes_per_conn", "bytes", "per connection", 0,
+        False,
     ),
 )
