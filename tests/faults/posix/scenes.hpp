@@ -24,7 +24,8 @@ inline auto connected(Stage& stage, const std::shared_ptr<Actor>& client,
 }
 
 inline auto connect_to(Stage& stage, const std::shared_ptr<Actor>& client,
-                       const std::string& host, int port, const ferry::ConnectOptions& options = {}) {
+                       const std::string& host, int port,
+                       const ferry::ConnectOptions& options = {}) {
   return connected(stage, client, stage.attempt([&] {
     return stage.loop.create_connection(stage.checker.factory([client] { return client; }), host,
                                         port, options);
