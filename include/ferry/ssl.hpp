@@ -103,15 +103,18 @@ enum class VerifyMode : std::uint8_t {
 class SslContext;
 // Given the name that a client asks for, answers with the context to go on with; an empty one:
 // stay. Called in the middle of a handshake, in the thread of the connection's loop. Throwing
-// refuses the client (alert unrecognized_name).
+// refuses the client (alert unrecognized_name). Of the other context everything counts from then on
+// but its own callback of handshake errors and its ticket keys; a client of a version that the
+// other context does not speak, or with a session from one that verifies otherwise, is refused.
 using SniCallback = std::function<SslContext(std::string_view server_name)>;
 
 // The settings of TLS for many connections; a cheap handle, copies share them. The empty one is no
 // context.
 //
 // Set it up before it is used: the setters are not for contexts that loops in other threads are
-// using, with three exceptions that any thread may call at any time: load_cert_chain(),
-// set_ocsp_response() and set_ticket_keys() take effect for handshakes that begin after them.
+// using, with two exceptions that any thread may call at any time: load_cert_chain() and
+// set_ocsp_response() take effect for handshakes that begin after them. On the empty context they
+// throw MisuseError.
 class FERRY_API SslContext {
  public:
   SslContext() noexcept = default;
@@ -128,8 +131,10 @@ class FERRY_API SslContext {
 
   explicit operator bool() const noexcept { return state_ != nullptr; }
   bool is_server() const noexcept;
-  bool checks_hostname() const noexcept;  // set_check_hostname(), and verifying at all
+  bool verifies() const noexcept;
+  bool checks_hostname() const noexcept;  // set_check_hostname(), and it verifies
   bool has_certificate() const noexcept;
+  bool has_trusted() const noexcept;
 
   // --- Who we are ---
   // The certificate, then its intermediates; the key must be the certificate's. One of each kind of
@@ -150,7 +155,8 @@ class FERRY_API SslContext {
   void set_ciphers(std::string_view list);        // TLS 1.2, in OpenSSL's format
   void set_ciphersuites(std::string_view list);   // TLS 1.3
   // In the order of preference. A server picks the first of its own that the client has, too; with
-  // no overlap the handshake goes on with none, or, if required, fails.
+  // no overlap the handshake goes on with none. If `required`, the handshake fails without one, on
+  // this side at the latest.
   void set_alpn_protocols(std::span<const std::string_view> protocols, bool required = false);
   void set_alpn_protocols(std::initializer_list<std::string_view> protocols,
                           bool required = false) {
@@ -175,8 +181,8 @@ class FERRY_API SslContext {
   // --- For debugging ---
   // Gets lines in the format of SSLKEYLOGFILE, with which the traffic can be decrypted.
   void set_keylog_callback(std::function<void(std::string_view line)> callback);
-  // Hears of handshakes that failed on servers, where no caller waits for the error. `peer` is its
-  // name, for logs. In the thread of the connection's loop.
+  // Hears of every handshake that failed on the server's side, where mostly no caller waits for the
+  // error. `peer` is its name, for logs. In the thread of the connection's loop.
   void set_handshake_error_callback(
       std::function<void(const Error& error, std::string_view peer)> callback);
 
@@ -186,10 +192,13 @@ class FERRY_API SslContext {
 
  private:
   friend struct internal::SslAccess;
+  internal::SslContextState& state() const;  // throws MisuseError
   std::shared_ptr<internal::SslContextState> state_;
 };
 
-// What makes the next handshake with the same server short. Empty: none. A copy is the same one.
+// What makes the next handshake with the same server short. Empty: none. A copy is the same one. It
+// is offered by the context only that it was made with, and to the same host: a resumed handshake
+// verifies nothing anew.
 class FERRY_API SslSession {
  public:
   SslSession() noexcept = default;
@@ -215,7 +224,7 @@ struct SslOptions {
   std::optional<std::string_view> server_hostname = {};
   std::optional<Seconds> ssl_handshake_timeout = {};  // 60 s
   std::optional<Seconds> ssl_shutdown_timeout = {};   // 30 s without progress
-  const SslSession* ssl_session = nullptr;            // clients: offered, if it is the same host's
+  const SslSession* ssl_session = nullptr;  // clients: offered, if context and host are its own
 };
 struct StartTlsOptions {
   bool server_side = false;

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <sstream>
 #include <span>
 
 namespace ferry::internal {
@@ -131,16 +132,19 @@ PemText read(const Pem& pem) {
   if (!is_file) return {text, "the PEM text"};
   errno = 0;
   const std::u8string path{text.begin(), text.end()};
+  std::error_code ignored;
+  const bool folder = std::filesystem::is_directory(path, ignored);
   std::ifstream file{std::filesystem::path{path}, std::ios::binary};
-  std::string content{std::istreambuf_iterator<char>{file}, {}};
-  if (file.bad() || !file.is_open() || std::filesystem::is_directory(path)) {
-    const int error = errno != 0 ? errno : EIO;
+  if (folder || !file.is_open()) {
+    const int error = folder ? EISDIR : errno != 0 ? errno : EIO;
     Error{std::error_code{error, std::generic_category()}, "load " + text}.raise();
   }
-  return {std::move(content), text};
+  std::ostringstream content;
+  content << file.rdbuf();
+  return {content.str(), text};
 }
 
-std::vector<X509Ptr> parse_certificates(const PemText& pem) {
+std::vector<X509Ptr> parse_certificates(const PemText& pem, SslErrc if_none) {
   std::vector<X509Ptr> found;
   for (const PemBlock& block : blocks_of(pem, SslErrc::bad_certificate)) {
     if (block.type.find("CERTIFICATE") == block.type.npos ||
@@ -153,7 +157,7 @@ std::vector<X509Ptr> parse_certificates(const PemText& pem) {
              "the certificate cannot be read: " + openssl_reason());
     }
   }
-  if (found.empty()) broken(SslErrc::bad_certificate, pem, 0, "there is no certificate in it");
+  if (found.empty()) broken(if_none, pem, 0, "there is no certificate in it");
   return found;
 }
 

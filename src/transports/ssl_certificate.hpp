@@ -31,8 +31,8 @@ struct PemText {
 };
 PemText read(const Pem& pem);  // throws OsError
 
-// Throw SslError, which names the file and the line. Certificates: at least one.
-std::vector<X509Ptr> parse_certificates(const PemText& pem);
+// Throw SslError, which names the file and the line. Certificates: at least one, else `if_none`.
+std::vector<X509Ptr> parse_certificates(const PemText& pem, SslErrc if_none);
 KeyPtr parse_key(const PemText& pem, const PasswordCallback& password);
 
 Certificate describe(X509& certificate);

@@ -66,7 +66,6 @@ SslChannel::SslChannel(LoopCore& core, std::shared_ptr<SslObject> object,
       shutdown_timeout_{spec.shutdown_timeout},
       level_{below_->scratch_level()},
       server_side_{spec.server_side},
-      ignore_truncation_{SslAccess::state(spec.context).ignore_truncation},
       below_is_open_{in_mid_stream != nullptr} {
   if (in_mid_stream != nullptr) {
     clear_ = in_mid_stream->clear;
@@ -93,6 +92,7 @@ Error SslChannel::open() {
   start_handshake_timer();
   if (!below_is_open_) return below_->open();
   if (clear_ > 0) {
+    below_->set_reading(false);  // what comes meanwhile waits in the system
     below_->start_writing();
   } else {
     begin_handshake();
@@ -155,7 +155,7 @@ void SslChannel::fail_handshake(const Error& error) {
                                                           handshake->peer, why));
   if (server_side_) {
     if (core_.settings.debug) core_.log(LogLevel::debug, whole.what());
-    const auto& tell = SslAccess::state(handshake->context).on_handshake_error;
+    const auto tell = SslAccess::state(handshake->context).on_handshake_error;  // a copy: see SNI
     try {
       if (tell) tell(whole, handshake->peer);
     } catch (...) {
@@ -167,11 +167,13 @@ void SslChannel::fail_handshake(const Error& error) {
 
 // --- Input ---
 
-std::span<std::byte> SslChannel::read_buffer() { return scratch(0); }
+// No more than the owner has room for, so that what came is read in one go, and answered in one.
+std::span<std::byte> SslChannel::read_buffer() {
+  return scratch(0).first(core_.scratch().size());
+}
 
 void SslChannel::bytes_read(std::size_t count) {
   if (stage_ >= Stage::leaving) return;
-  if (closing_) last_progress_ = core_.now();
   if (count == 0) {
     below_ended_ = true;
     update_reading();
@@ -219,7 +221,7 @@ void SslChannel::read_plaintext() {
       stalled_ = true;
       return;
     }
-    if (object_->unread().empty() && !object_->has_pending()) {
+    if (object_->unread().empty() && !object_->has_pending() && !end_waits_) {
       return below_ended_ ? end_of_input() : void();
     }
     if (!read_step(discarding)) return;
@@ -235,18 +237,23 @@ bool SslChannel::read_step(bool discarding) {
   if (owner_ != asked || discards() != discarding || !(reading_ || discarding)) return true;
   object_->give_room(scratch(1));
   const auto [status, count] = object_->read(into);
-  take_output();
-  if (stage_ >= Stage::leaving) return false;
+  // What the TLS library answers goes out after the bytes were delivered: sending may fail.
+  const bool answers = object_->produced() > 0;
+  if (answers) queue_output({scratch(1).data(), object_->produced()});
+  object_->give_room({});
   if (count > 0 && !discarding) owner_->bytes_read(count);
-  // Before an end is told: reading may be paused now.
-  if (count > 0 && status != SslStatus::failed) return true;
+  if (stage_ >= Stage::leaving) return false;
+  if (answers) below_->start_writing();
   switch (status) {
     case SslStatus::done:
     case SslStatus::want_output: return true;
     case SslStatus::want_input:
-      if (below_ended_) end_of_input();
+      if (below_ended_ && !held_back()) end_of_input();
       return false;
-    case SslStatus::ended: peer_said_goodbye(); return false;
+    case SslStatus::ended:
+      end_waits_ = held_back();  // what came before it may have paused reading (T-071)
+      if (!end_waits_) peer_said_goodbye();
+      return false;
     case SslStatus::failed: break;
   }
   if (discards()) {  // nobody waits for what it was
@@ -275,7 +282,7 @@ void SslChannel::end_of_input() {
   }
   if (discards()) return finish_if_done();
   peer_ended_ = true;
-  if (ignore_truncation_) return owner_->bytes_read(0);
+  if (object_->ignores_truncation()) return owner_->bytes_read(0);
   object_->forget_session();
   fail(Error{SslErrc::truncated, "TLS"});
 }
@@ -284,7 +291,8 @@ void SslChannel::set_reading(bool on) {
   if (reading_ == on) return;
   reading_ = on;
   if (stage_ != Stage::open || advancing_) return;
-  const bool something = !input_.empty() || below_ended_ || object_->has_pending();
+  const bool something =
+      !input_.empty() || below_ended_ || end_waits_ || object_->has_pending();
   if (on && something && !peer_ended_) advance_later();
   update_reading();
 }
@@ -299,6 +307,7 @@ void SslChannel::update_reading() {
 void SslChannel::failed(const Error& error) {
   if (stage_ == Stage::over) return;
   if (handshake_) return fail_handshake(error);
+  if (stage_ == Stage::open) object_->forget_session();
   if (stage_ < Stage::finishing) return fail(error);
   // All that was ours has gone; how the peer leaves is its own affair (C-09).
   stage_ = Stage::over;
@@ -324,13 +333,20 @@ void SslChannel::take_output() {
   send_down(bytes);
 }
 
+// In blocks of the size that the pool keeps.
+void SslChannel::queue_output(BytesView bytes) {
+  for (; !bytes.empty(); bytes = bytes.subview(BlockPool::standard)) {
+    output_.append(bytes.subview(0, BlockPool::standard), core_.blocks());
+  }
+}
+
 // What is of the TLS library's own: at once if possible, else behind what waits already.
 void SslChannel::send_down(BytesView bytes) {
   if (output_.empty() && below_->can_try()) {
     bytes = bytes.subview(below_->try_write({&bytes, 1}));
     if (bytes.empty() || stage_ == Stage::over) return;
   }
-  output_.append(bytes, core_.blocks());
+  queue_output(bytes);
   below_->start_writing();
 }
 
@@ -402,7 +418,7 @@ std::size_t SslChannel::try_write(std::span<const BytesView> views) {
     if (stage_ == Stage::over) return gone;
     gone += left(sent);
     if (sent < batch.size()) {
-      output_.append(batch.subview(sent), core_.blocks());
+      queue_output(batch.subview(sent));
       below_->start_writing();
     }
     if (plain == 0) return gone;
@@ -433,7 +449,7 @@ std::size_t SslChannel::pending(std::span<BytesView> views) {
       writing_ = false;
     } else {
       seal({plain.data(), count}, position);
-      output_.append({scratch(1).data(), object_->produced()}, core_.blocks());
+      queue_output({scratch(1).data(), object_->produced()});
       object_->give_room({});
     }
   }
@@ -462,7 +478,9 @@ void SslChannel::bytes_written(std::size_t count) {
 void SslChannel::flush_and_finish() {
   if (std::exchange(closing_, true)) return;
   watch_shutdown();
-  if (stage_ == Stage::open && (!input_.empty() || object_->has_pending())) advance_later();
+  if (stage_ == Stage::open && (!input_.empty() || end_waits_ || object_->has_pending())) {
+    advance_later();
+  }
   update_reading();
 }
 
@@ -479,7 +497,7 @@ void SslChannel::finish() {
   take_output();
   if (stage_ == Stage::over) return;
   if (!watched) watch_shutdown();
-  if (!input_.empty() || object_->has_pending()) advance_later();
+  if (!input_.empty() || end_waits_ || object_->has_pending()) advance_later();
   update_reading();
   finish_if_done();
 }
@@ -497,12 +515,12 @@ void SslChannel::watch_shutdown() {
   check_shutdown();
 }
 
-// Counted from the last progress: the timer is not set anew each time, it looks.
+// Counted from the last byte of ours that left: a peer that goes on sending does not put it off.
+// The timer is not set anew each time, it looks.
 void SslChannel::check_shutdown() {
-  const auto whole = std::chrono::duration_cast<TimePoint::duration>(shutdown_timeout_);
-  const TimePoint due = last_progress_ + whole;
-  if (core_.now() < due) {
-    shutdown_timer_ = core_.call_at(due, [this] { check_shutdown(); }, {});
+  const Seconds left_over = shutdown_timeout_ - (core_.now() - last_progress_);
+  if (left_over.count() > 0) {
+    shutdown_timer_ = core_.call_later(left_over, [this] { check_shutdown(); }, {});
     return;
   }
   fail(Error{std::make_error_code(std::errc::timed_out),

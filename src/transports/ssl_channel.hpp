@@ -98,12 +98,14 @@ class SslChannel final : public Channel, private Channel::Owner {
   void fail_handshake(const Error& error);
   void take_output();
   void send_down(BytesView bytes);
+  void queue_output(BytesView bytes);
   std::size_t seal(std::span<const BytesView> views, std::size_t& position);
   std::size_t left(std::size_t cipher) noexcept;
   void update_reading();
   void finish_if_done();
   void watch_shutdown();
   void check_shutdown();
+  bool held_back() const noexcept { return !reading_ && !discards(); }
   bool discards() const noexcept { return stage_ == Stage::finishing || closing_; }
   std::span<std::byte> scratch(std::size_t which) const { return core_.scratch(level_ + which); }
 
@@ -127,7 +129,6 @@ class SslChannel final : public Channel, private Channel::Owner {
   Stage stage_ = Stage::waiting;
   std::uint8_t first_sealed_ = 0, sealed_count_ = 0;
   bool server_side_;
-  bool ignore_truncation_;
   bool reading_ = false;          // what the owner wants
   bool writing_ = false;
   bool closing_ = false;          // the owner wants no more input, only its output flushed
@@ -137,6 +138,7 @@ class SslChannel final : public Channel, private Channel::Owner {
   bool stalled_ = false;          // nothing is read until some output has left
   bool peer_ended_ = false;       // close_notify
   bool below_ended_ = false;      // the end of the stream below
+  bool end_waits_ = false;        // for reading to be resumed
 };
 
 }  // namespace ferry::internal

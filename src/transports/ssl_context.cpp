@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <new>
 #include <stdexcept>
@@ -24,7 +25,6 @@ namespace {
 using ContextPtr = std::unique_ptr<SSL_CTX, SslFree<SSL_CTX_free>>;
 
 constexpr std::size_t ticket_key_size = 80;
-constexpr unsigned char session_id_context[] = "ferry";
 
 int state_index() {
   static const int index = SSL_CTX_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
@@ -43,9 +43,9 @@ SSL_CTX* made_context(bool server) {
 }
 
 void key_callback(const SSL* ssl, const char* line) {
-  const SslContextState& state = SslContextState::of(SSL_get_SSL_CTX(ssl));
+  const auto tell = SslContextState::of(SSL_get_SSL_CTX(ssl)).on_key;  // it may replace itself
   try {
-    if (state.on_key) state.on_key(line);
+    if (tell) tell(line);
   } catch (...) {  // a log must not end the connection
   }
 }
@@ -79,7 +79,6 @@ void set_callbacks(SslContextState& state) {
   SSL_CTX_set_tlsext_status_cb(ctx, ocsp_callback);
   if (state.server) {
     SSL_CTX_set_tlsext_servername_callback(ctx, server_name_callback);
-    SSL_CTX_set_session_id_context(ctx, session_id_context, sizeof session_id_context - 1);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);  // tickets need no memory of ours
   } else {
     SSL_CTX_set_session_cache_mode(ctx,
@@ -88,11 +87,28 @@ void set_callbacks(SslContextState& state) {
   }
 }
 
+// So that a client cannot come with a session from where it was not asked for a certificate.
+void set_session_id_context(SslContextState& state) {
+  const std::string all = static_cast<char>(state.verify_mode) + state.trusted;
+  unsigned int size = 0;
+  unsigned char* const digest = state.session_id_context.data();
+  if (EVP_Digest(all.data(), all.size(), digest, &size, EVP_sha256(), nullptr) == 1) {
+    SSL_CTX_set_session_id_context(state.ctx, digest, size);
+  }
+}
+
 void apply_verify_mode(SslContextState& state) {
   int mode = SSL_VERIFY_NONE;
   if (state.verify_mode != VerifyMode::none) mode = SSL_VERIFY_PEER;
   if (state.verify_mode == VerifyMode::required) mode |= SSL_VERIFY_FAIL_IF_NO_PEER_CERT;
   SSL_CTX_set_verify(state.ctx, mode, mode == SSL_VERIFY_NONE ? nullptr : verify_callback);
+  set_session_id_context(state);
+}
+
+// Whom we trust has changed.
+void note_trusted(SslContextState& state, std::string_view what) {
+  state.trusted += what;
+  set_session_id_context(state);
 }
 
 // How many trusted ones came in. One that is there already is no error.
@@ -103,6 +119,7 @@ std::size_t add_trusted(SslContextState& state, const std::vector<X509Ptr>& cert
       throw SslError{SslErrc::bad_certificate,
                      fmt::format("trust {}: {}", subject_of(*certificate), openssl_reason())};
     }
+    note_trusted(state, describe(*certificate).fingerprint_sha256);
     // A server names whom it would accept to those clients that it asks for a certificate.
     if (state.server) SSL_CTX_add_client_CA(state.ctx, certificate.get());
   }
@@ -132,12 +149,26 @@ void check_each(const char* call, std::string_view list, const char* separators,
     const std::size_t end = std::min(list.find_first_of(separators, at), list.size());
     std::string name{list.substr(at, end - at)};
     at = end + 1;
+    const bool excludes = name.starts_with('!') || name.starts_with('-');
     name.erase(0, name.find_first_not_of("!-+"));
     if (name.empty()) continue;
     ++found;
-    if (name[0] != '@' && !known(name)) bad_setting(call, "unknown cipher '" + name + "'");
+    if (name[0] == '@' || excludes || known(name)) continue;
+    bad_setting(call, "unknown cipher '" + name + "'");
   }
   if (found == 0) bad_setting(call, "the list is empty");
+}
+
+// A list of folders, with the system's separator.
+bool any_has_hashed_names(std::string_view folders) {
+  const char separator = std::filesystem::path::preferred_separator == '\\' ? ';' : ':';
+  for (std::size_t at = 0; at <= folders.size();) {
+    const std::size_t end = std::min(folders.find(separator, at), folders.size());
+    const std::string_view folder = folders.substr(at, end - at);
+    if (has_hashed_names(std::u8string{folder.begin(), folder.end()})) return true;
+    at = end + 1;
+  }
+  return false;
 }
 
 bool is_ciphersuite(const std::string& name) {
@@ -176,14 +207,20 @@ SslContextState& SslContextState::of(const SSL_CTX* ctx) noexcept {
 }
 
 SslContext SslAccess::make(bool server) {
-  auto state = std::make_shared<SslContextState>(server);
-  state->self_ = state;
-  return context(std::move(state));
+  SslContext made;
+  made.state_ = std::make_shared<SslContextState>(server);
+  return made;
 }
+
 
 }  // namespace internal
 
 using internal::SslAccess;
+
+internal::SslContextState& SslContext::state() const {
+  if (!state_) throw MisuseError{"the SslContext is empty"};
+  return *state_;
+}
 
 SslContext SslContext::client() {
   SslContext made = SslAccess::make(false);
@@ -208,9 +245,13 @@ SslContext SslContext::server(const Pem& certificate_chain, const Pem& key,
 
 bool SslContext::is_server() const noexcept { return state_ && state_->server; }
 
-bool SslContext::checks_hostname() const noexcept {
-  return state_ && state_->check_hostname && state_->verify_mode != VerifyMode::none;
+bool SslContext::verifies() const noexcept {
+  return state_ && state_->verify_mode != VerifyMode::none;
 }
+
+bool SslContext::checks_hostname() const noexcept { return verifies() && state_->check_hostname; }
+
+bool SslContext::has_trusted() const noexcept { return state_ && !state_->trusted.empty(); }
 
 bool SslContext::has_certificate() const noexcept {
   if (!state_) return false;
@@ -223,7 +264,8 @@ void SslContext::load_cert_chain(const Pem& chain, const Pem& key,
   ERR_clear_error();
   const internal::PemText chain_text = internal::read(chain);
   const internal::PemText key_text = internal::read(key);
-  std::vector<internal::X509Ptr> certificates = internal::parse_certificates(chain_text);
+  const std::vector<internal::X509Ptr> certificates =
+      internal::parse_certificates(chain_text, SslErrc::bad_certificate);
   const internal::KeyPtr secret = internal::parse_key(key_text, password);
   if (X509_check_private_key(certificates[0].get(), secret.get()) != 1) {
     ERR_clear_error();
@@ -237,9 +279,9 @@ void SslContext::load_cert_chain(const Pem& chain, const Pem& key,
   for (std::size_t i = 1; i < certificates.size(); ++i) {
     sk_X509_push(others.get(), certificates[i].get());  // which does not take it over
   }
-  const std::lock_guard lock{state_->mutex};
-  if (SSL_CTX_use_cert_and_key(state_->ctx, certificates[0].get(), secret.get(), others.get(),
-                               1) != 1) {
+  const std::lock_guard lock{state().mutex};
+  if (SSL_CTX_use_cert_and_key(state().ctx, certificates[0].get(), secret.get(), others.get(), 1) !=
+      1) {
     throw SslError{SslErrc::bad_certificate,
                    fmt::format("{}: {}", chain_text.name, internal::openssl_reason())};
   }
@@ -247,24 +289,19 @@ void SslContext::load_cert_chain(const Pem& chain, const Pem& key,
 
 void SslContext::load_verify_locations(const Pem& trusted) {
   ERR_clear_error();
-  const internal::PemText text = internal::read(trusted);
-  try {
-    internal::add_trusted(*state_, internal::parse_certificates(text));
-  } catch (const SslError& error) {
-    if (text.text.find("-----BEGIN ") != std::string::npos) throw;
-    throw SslError{SslErrc::no_trusted_certificates, error.what()};
-  }
+  internal::add_trusted(state(), internal::parse_certificates(internal::read(trusted),
+                                                              SslErrc::no_trusted_certificates));
 }
 
 void SslContext::load_verify_directory(const std::string& path) {
-  const std::u8string name{path.begin(), path.end()};
-  if (!internal::has_hashed_names(name)) {
+  if (!internal::any_has_hashed_names(path)) {
     throw SslError{SslErrc::no_trusted_certificates,
                    path + ": there is no certificate under a hashed name in it"};
   }
-  if (SSL_CTX_load_verify_dir(state_->ctx, path.c_str()) != 1) {
+  if (SSL_CTX_load_verify_dir(state().ctx, path.c_str()) != 1) {
     throw SslError{SslErrc::no_trusted_certificates, path + ": " + internal::openssl_reason()};
   }
+  internal::note_trusted(state(), path);
 }
 
 void SslContext::load_default_certs() {
@@ -275,37 +312,39 @@ void SslContext::load_default_certs() {
     internal::X509Ptr root{d2i_X509(nullptr, &bytes, static_cast<long>(der.size()))};
     if (root) roots.push_back(std::move(root));
   }
-  std::size_t found = internal::add_trusted(*state_, roots);
-  SSL_CTX_set_default_verify_paths(state_->ctx);
+  // Where the system has a store of its own, the paths that OpenSSL was built with are nobody's.
+  if (internal::add_trusted(state(), roots) > 0) return;
+  SSL_CTX_set_default_verify_paths(state().ctx);
   ERR_clear_error();
-  X509_STORE* const store = SSL_CTX_get_cert_store(state_->ctx);
-  found += static_cast<std::size_t>(sk_X509_OBJECT_num(X509_STORE_get0_objects(store)));
+  X509_STORE* const store = SSL_CTX_get_cert_store(state().ctx);
+  const bool found = sk_X509_OBJECT_num(X509_STORE_get0_objects(store)) > 0;
   const std::string file = internal::place(X509_get_default_cert_file_env(),
                                            X509_get_default_cert_file());
   const std::string folder = internal::place(X509_get_default_cert_dir_env(),
                                              X509_get_default_cert_dir());
-  if (found == 0 && !internal::has_hashed_names(folder)) {
+  if (!found && !internal::any_has_hashed_names(folder)) {
     throw SslError{SslErrc::no_trusted_certificates,
                    fmt::format("the system's trust store is empty: nothing in {} and {}", file,
                                folder)};
   }
+  internal::note_trusted(state(), "the system's");
 }
 
 void SslContext::set_verify_mode(VerifyMode mode) {
-  state_->verify_mode = mode;
-  internal::apply_verify_mode(*state_);
+  state().verify_mode = mode;
+  internal::apply_verify_mode(state());
 }
 
-void SslContext::set_check_hostname(bool on) { state_->check_hostname = on; }
+void SslContext::set_check_hostname(bool on) { state().check_hostname = on; }
 
 void SslContext::set_minimum_version(TlsVersion version) {
-  internal::set_versions(*state_, "set_minimum_version", static_cast<long>(version),
-                         SSL_CTX_get_max_proto_version(state_->ctx));
+  internal::set_versions(state(), "set_minimum_version", static_cast<long>(version),
+                         SSL_CTX_get_max_proto_version(state().ctx));
 }
 
 void SslContext::set_maximum_version(TlsVersion version) {
-  internal::set_versions(*state_, "set_maximum_version",
-                         SSL_CTX_get_min_proto_version(state_->ctx), static_cast<long>(version));
+  internal::set_versions(state(), "set_maximum_version",
+                         SSL_CTX_get_min_proto_version(state().ctx), static_cast<long>(version));
 }
 
 void SslContext::set_ciphers(std::string_view list) {
@@ -313,14 +352,14 @@ void SslContext::set_ciphers(std::string_view list) {
     const internal::ContextPtr probe{internal::made_context(true)};
     return SSL_CTX_set_cipher_list(probe.get(), name.c_str()) == 1;
   });
-  const bool some = SSL_CTX_set_cipher_list(state_->ctx, std::string{list}.c_str()) == 1;
+  const bool some = SSL_CTX_set_cipher_list(state().ctx, std::string{list}.c_str()) == 1;
   ERR_clear_error();
   if (!some) internal::bad_setting("set_ciphers", "no cipher is left");
 }
 
 void SslContext::set_ciphersuites(std::string_view list) {
   internal::check_each("set_ciphersuites", list, ":", internal::is_ciphersuite);
-  SSL_CTX_set_ciphersuites(state_->ctx, std::string{list}.c_str());
+  SSL_CTX_set_ciphersuites(state().ctx, std::string{list}.c_str());
 }
 
 void SslContext::set_alpn_protocols(std::span<const std::string_view> protocols, bool required) {
@@ -332,39 +371,39 @@ void SslContext::set_alpn_protocols(std::span<const std::string_view> protocols,
     wire += static_cast<char>(protocol.size());
     wire += protocol;
   }
-  state_->alpn = wire;
-  state_->alpn_required = required && !wire.empty();
-  if (state_->server) {
-    SSL_CTX_set_alpn_select_cb(state_->ctx, wire.empty() ? nullptr : internal::alpn_callback,
+  state().alpn = wire;
+  state().alpn_required = required && !wire.empty();
+  if (state().server) {
+    SSL_CTX_set_alpn_select_cb(state().ctx, wire.empty() ? nullptr : internal::alpn_callback,
                                nullptr);
   } else {
-    SSL_CTX_set_alpn_protos(state_->ctx, reinterpret_cast<const unsigned char*>(wire.data()),
+    SSL_CTX_set_alpn_protos(state().ctx, reinterpret_cast<const unsigned char*>(wire.data()),
                             static_cast<unsigned int>(wire.size()));
   }
 }
 
 void SslContext::set_sni_callback(SniCallback callback) {
-  state_->on_server_name = std::move(callback);
+  state().on_server_name = std::move(callback);
 }
 
 void SslContext::set_renegotiation(bool allowed) {
   if (allowed) {
-    SSL_CTX_clear_options(state_->ctx, SSL_OP_NO_RENEGOTIATION);
-    SSL_CTX_set_options(state_->ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
+    SSL_CTX_clear_options(state().ctx, SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_options(state().ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
   } else {
-    SSL_CTX_clear_options(state_->ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
-    SSL_CTX_set_options(state_->ctx, SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_clear_options(state().ctx, SSL_OP_ALLOW_CLIENT_RENEGOTIATION);
+    SSL_CTX_set_options(state().ctx, SSL_OP_NO_RENEGOTIATION);
   }
 }
 
-void SslContext::set_ignore_truncation(bool on) { state_->ignore_truncation = on; }
+void SslContext::set_ignore_truncation(bool on) { state().ignore_truncation = on; }
 
 void SslContext::set_session_tickets(std::size_t count) {
-  SSL_CTX_set_num_tickets(state_->ctx, count);
+  SSL_CTX_set_num_tickets(state().ctx, count);
   if (count == 0) {
-    SSL_CTX_set_options(state_->ctx, SSL_OP_NO_TICKET);
+    SSL_CTX_set_options(state().ctx, SSL_OP_NO_TICKET);
   } else {
-    SSL_CTX_clear_options(state_->ctx, SSL_OP_NO_TICKET);
+    SSL_CTX_clear_options(state().ctx, SSL_OP_NO_TICKET);
   }
 }
 
@@ -374,30 +413,32 @@ void SslContext::set_ticket_keys(BytesView keys) {
   }
   unsigned char copy[internal::ticket_key_size];
   std::memcpy(copy, keys.data(), sizeof copy);
-  const std::lock_guard lock{state_->mutex};
-  SSL_CTX_set_tlsext_ticket_keys(state_->ctx, copy, sizeof copy);
+  const std::lock_guard lock{state().mutex};
+  SSL_CTX_set_tlsext_ticket_keys(state().ctx, copy, sizeof copy);
 }
 
 void SslContext::set_ocsp_response(BytesView der) {
   const auto* const bytes = reinterpret_cast<const unsigned char*>(der.data());
-  const std::lock_guard lock{state_->mutex};
-  state_->ocsp_response.assign(bytes, bytes + der.size());
+  const std::lock_guard lock{state().mutex};
+  state().ocsp_response.assign(bytes, bytes + der.size());
 }
 
-void SslContext::set_request_ocsp(bool on) { state_->request_ocsp = on; }
+void SslContext::set_request_ocsp(bool on) { state().request_ocsp = on; }
 
 void SslContext::set_keylog_callback(std::function<void(std::string_view)> callback) {
-  state_->on_key = std::move(callback);
-  SSL_CTX_set_keylog_callback(state_->ctx, state_->on_key ? internal::key_callback : nullptr);
+  state().on_key = std::move(callback);
+  SSL_CTX_set_keylog_callback(state().ctx, state().on_key ? internal::key_callback : nullptr);
 }
 
 void SslContext::set_handshake_error_callback(
     std::function<void(const Error&, std::string_view)> callback) {
-  state_->on_handshake_error = std::move(callback);
+  state().on_handshake_error = std::move(callback);
 }
 
 SslSession::operator bool() const noexcept {
-  return state_ && SSL_SESSION_is_resumable(state_->session) == 1;
+  if (!state_ || SSL_SESSION_is_resumable(state_->session) != 1) return false;
+  const long age = static_cast<long>(std::time(nullptr)) - SSL_SESSION_get_time(state_->session);
+  return age < SSL_SESSION_get_timeout(state_->session);
 }
 
 ssl_ctx_st* native_handle(const SslContext& context) noexcept {

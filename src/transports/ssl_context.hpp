@@ -5,6 +5,7 @@
 
 #include <openssl/ssl.h>
 
+#include <array>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -25,6 +26,9 @@ class SslContextState {
   const bool server;
   bool check_hostname = true;
   VerifyMode verify_mode = VerifyMode::none;
+  std::string trusted;  // a digest of each that we trust, or where they are; empty: nobody
+  // Sessions of one context are good for another one if these are the same: whom it would accept.
+  std::array<unsigned char, 32> session_id_context{};
   bool ignore_truncation = false;
   bool request_ocsp = false;
   bool alpn_required = false;
@@ -36,32 +40,26 @@ class SslContextState {
   // Held by what may change a context in use, and by those who make an SSL of it or look.
   std::mutex mutex;
 
+  // Whose SSL_CTX this is: whoever has an SSL of it keeps that alive.
   static SslContextState& of(const SSL_CTX* ctx) noexcept;
-  std::shared_ptr<SslContextState> self() const { return self_.lock(); }
-
- private:
-  friend struct SslAccess;
-  std::weak_ptr<SslContextState> self_;
 };
 
 class SslSessionState {
  public:
-  SslSessionState(SSL_SESSION* owned, std::string of) : session{owned}, host{std::move(of)} {}
+  SslSessionState(SSL_SESSION* owned, const SslContext& by, std::string of)
+      : session{owned}, context{by}, host{std::move(of)} {}
   SslSessionState(const SslSessionState&) = delete;
   SslSessionState& operator=(const SslSessionState&) = delete;
   ~SslSessionState() { SSL_SESSION_free(session); }
   SSL_SESSION* const session;
-  const std::string host;  // it was made with, and is good for no other (T-092)
+  // What it was made with, and is good for no other (T-092).
+  const SslContext context;
+  const std::string host;
 };
 
 // The one door between the public values and what they stand for.
 struct SslAccess {
-  static SslContextState& state(const SslContext& context) { return *context.state_; }
-  static SslContext context(std::shared_ptr<SslContextState> state) {
-    SslContext made;
-    made.state_ = std::move(state);
-    return made;
-  }
+  static SslContextState& state(const SslContext& context) { return context.state(); }
   static const SslSessionState* state(const SslSession& session) { return session.state_.get(); }
   static SslSession session(std::shared_ptr<SslSessionState> state) {
     SslSession made;

@@ -28,6 +28,12 @@ int object_index() {
   return index;
 }
 
+// What somebody else left in the thread's queue would pass for a failure of ours. To look costs
+// next to nothing; to clear, even if nothing is there, as much as all our own code of a message.
+void forget_errors() noexcept {
+  if (ERR_peek_error() != 0) ERR_clear_error();
+}
+
 SslErrc verify_code(long error) noexcept {
   switch (error) {
     case X509_V_ERR_CERT_HAS_EXPIRED: return SslErrc::certificate_expired;
@@ -62,10 +68,28 @@ SslErrc reason_code(int reason) noexcept {
   }
 }
 
+// OpenSSL 3.0 does not know its youngest ones.
+const char* name_of_alert(int alert) noexcept {
+  switch (alert) {
+    case SSL_AD_MISSING_EXTENSION: return "missing extension";
+    case SSL_AD_CERTIFICATE_REQUIRED: return "certificate required";
+    case SSL_AD_NO_APPLICATION_PROTOCOL: return "no application protocol";
+    default: return SSL_alert_desc_string_long(alert);
+  }
+}
+
 std::string day_of(std::chrono::system_clock::time_point time) {
   const std::chrono::year_month_day day{std::chrono::floor<std::chrono::days>(time)};
   return fmt::format("{}-{:02}-{:02}", static_cast<int>(day.year()),
                      static_cast<unsigned>(day.month()), static_cast<unsigned>(day.day()));
+}
+
+// What a peer sent must not break a line of a log.
+std::string printable(std::string text) {
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  }
+  return text;
 }
 
 // The certificate that did not pass, as far as that explains why.
@@ -140,7 +164,7 @@ struct SslObject::Bio {
   }
 };
 
-SslObject::SslObject(const SslSpec& spec) {
+SslObject::SslObject(const SslSpec& spec) : made_of_{spec.context}, context_{spec.context} {
   ERR_clear_error();
   SslContextState& state = SslAccess::state(spec.context);
   {
@@ -170,8 +194,10 @@ void SslObject::make(const SslSpec& spec) {
   if (SslAccess::state(spec.context).request_ocsp) {
     SSL_set_tlsext_status_type(ssl_, TLSEXT_STATUSTYPE_ocsp);
   }
-  const SslSessionState* const session = SslAccess::state(spec.session);
-  if (spec.session && session->host == server_name_) SSL_set_session(ssl_, session->session);
+  if (!spec.session || server_name_.empty()) return;
+  const SslSessionState& session = *SslAccess::state(spec.session);
+  const bool ours = session.context == spec.context && session.host == server_name_;
+  if (ours && SSL_set_session(ssl_, session.session) == 1) session_ = spec.session;
 }
 
 void SslObject::expect_host(const SslSpec& spec) {
@@ -214,16 +240,22 @@ SslStatus SslObject::judge(int result) {
 }
 
 SslObject::Step SslObject::handshake() {
-  ERR_clear_error();
-  const Step step{judge(SSL_do_handshake(ssl_)), 0};
+  forget_errors();
+  Step step{judge(SSL_do_handshake(ssl_)), 0};
   bare_messages_ = 0;
+  if (step.status != SslStatus::done) return step;
+  if (alpn_is_missing()) {
+    failure_ = Error::worded(SslErrc::no_common_protocol, "no application protocol in common");
+    step.status = SslStatus::failed;
+  }
+  open_ = true;
   return step;
 }
 
 SslObject::Step SslObject::read(std::span<std::byte> into) {
   Step step;
   while (step.count < into.size()) {
-    ERR_clear_error();
+    forget_errors();
     std::size_t count = 0;
     const int result =
         SSL_read_ex(ssl_, into.data() + step.count, into.size() - step.count, &count);
@@ -233,6 +265,10 @@ SslObject::Step SslObject::read(std::span<std::byte> into) {
     }
     step.count += count;
     bare_messages_ = 0;
+    if (input_.empty() && !has_pending()) {  // one more call would only say so, and take a buffer
+      step.status = SslStatus::want_input;
+      break;
+    }
   }
   if (bare_messages_ > most_bare_messages && step.status != SslStatus::failed) {
     failure_ = Error::worded(SslErrc::protocol, "too many renegotiations or changes of keys");
@@ -242,19 +278,20 @@ SslObject::Step SslObject::read(std::span<std::byte> into) {
 }
 
 SslObject::Step SslObject::write(BytesView plaintext) {
-  ERR_clear_error();
+  forget_errors();
   Step step;
   plaintext = plaintext.subview(0, most_plain);  // a repeated call goes on with the next record
   // In a renegotiation a write would read on, and fail if data comes: that is for read().
   const BytesView input = std::exchange(input_, {});
   const int result = SSL_write_ex(ssl_, plaintext.data(), plaintext.size(), &step.count);
   if (result != 1) step = {judge(result), 0};
+  if (step.count > 0) bare_messages_ = 0;
   input_ = input;
   return step;
 }
 
 SslObject::Step SslObject::shutdown() {
-  ERR_clear_error();
+  forget_errors();
   const int result = SSL_shutdown(ssl_);
   return {result >= 0 ? SslStatus::done : judge(result), 0};
 }
@@ -289,7 +326,7 @@ Error SslObject::explained() {
   if (ERR_GET_LIB(code) == ERR_LIB_SSL && reason > alert_offset) {
     const int alert = reason - alert_offset;
     return Error::worded(SslErrc::alert, fmt::format("the peer gave up with the alert '{}' ({})",
-                                                     SSL_alert_desc_string_long(alert), alert));
+                                                     name_of_alert(alert), alert));
   }
   const char* const words = ERR_reason_error_string(code);
   return Error::worded(
@@ -305,7 +342,9 @@ int verify_callback(int verified, X509_STORE_CTX* store) {
   self.verify_error_ = X509_STORE_CTX_get_error(store);
   try {
     X509* const certificate = X509_STORE_CTX_get_current_cert(store);
-    if (certificate != nullptr) self.refused_ = in_words(*certificate, self.verify_error_);
+    if (certificate != nullptr) {
+      self.refused_ = printable(in_words(*certificate, self.verify_error_));
+    }
   } catch (...) {  // then without the words
   }
   return 0;
@@ -321,8 +360,10 @@ int new_session_callback(SSL* ssl, SSL_SESSION* session) {
   SslObject& self = SslObject::of(ssl);
   try {
     self.session_ =
-        SslAccess::session(std::make_shared<SslSessionState>(session, self.server_name_));
-    return 1;  // it is ours now
+        SslAccess::session(std::make_shared<SslSessionState>(session, self.context_,
+                                                             self.server_name_));
+    self.bare_messages_ = 0;  // a ticket is something, too
+    return 1;                 // it is ours now
   } catch (const std::bad_alloc&) {
     return 0;
   }
@@ -345,14 +386,28 @@ int server_name_callback(SSL* ssl, int* alert, void*) {
   }
 }
 
-// All of the other context, not its certificate alone.
+// All of the other context, not its certificate alone. OpenSSL has looked at the versions and at
+// the client's session before it asked for the name, so both are judged here.
 void SslObject::switch_to(const SslContext& context) {
   if (!context.has_certificate() || !context.is_server()) {
     throw SslError{SslErrc::bad_setting,
                    "the SNI callback's context is not a server's with a certificate"};
   }
   SslContextState& state = SslAccess::state(context);
+  const long minimum = SSL_CTX_get_min_proto_version(state.ctx);
+  const long maximum = SSL_CTX_get_max_proto_version(state.ctx);
+  const long version = SSL_version(ssl_);
+  if (version < minimum || (maximum != 0 && version > maximum)) {
+    throw SslError{SslErrc::no_common_protocol,
+                   "the name's context does not speak the client's version of TLS"};
+  }
+  const bool verifies_alike =
+      state.session_id_context == SslAccess::state(context_).session_id_context;
+  if (SSL_session_reused(ssl_) == 1 && !verifies_alike) {
+    throw SslError{SslErrc::protocol, "a session of a name that verifies clients otherwise"};
+  }
   const std::lock_guard lock{state.mutex};
+  context_ = context;
   SSL_set_SSL_CTX(ssl_, state.ctx);
   SSL_set_verify(ssl_, SSL_CTX_get_verify_mode(state.ctx),
                  SSL_CTX_get_verify_callback(state.ctx));
@@ -363,11 +418,16 @@ void SslObject::switch_to(const SslContext& context) {
 
 // --- What it can tell ---
 
-SslContext SslObject::context() const {
-  return SslAccess::context(SslContextState::of(SSL_get_SSL_CTX(ssl_)).self());
+bool SslObject::alpn_is_missing() const {
+  if (!SslAccess::state(context_).alpn_required) return false;
+  const unsigned char* chosen = nullptr;
+  unsigned int size = 0;
+  SSL_get0_alpn_selected(ssl_, &chosen, &size);
+  return size == 0;
 }
 
 std::any SslObject::info(std::string_view name) const {
+  if (!open_) return {};  // nothing is agreed on, and nobody verified
   if (name == cipher.name) {
     const SSL_CIPHER* const used = SSL_get_current_cipher(ssl_);
     if (used == nullptr) return {};
@@ -386,7 +446,7 @@ std::any SslObject::info(std::string_view name) const {
     const COMP_METHOD* const method = SSL_get_current_compression(ssl_);
     return std::string{method != nullptr ? SSL_COMP_get_name(method) : ""};
   }
-  if (name == sslcontext.name) return context();
+  if (name == sslcontext.name) return context_;
   if (name == tls_version.name) return std::string{SSL_get_version(ssl_)};
   if (name == ferry::server_name.name) {
     const char* const asked = SSL_get_servername(ssl_, TLSEXT_NAMETYPE_host_name);

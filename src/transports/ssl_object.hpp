@@ -71,6 +71,7 @@ class SslObject final : public ChannelInfo {
   Error failure() const { return failure_; }
   // The stream was cut: its session is not to be used again (T-092).
   void forget_session() noexcept;
+  bool ignores_truncation() const { return SslAccess::state(context_).ignore_truncation; }
   // get_extra_info() of TLS; empty for a name that is not one of its own.
   std::any info(std::string_view name) const override;
   SSL* ssl() const noexcept { return ssl_; }
@@ -89,9 +90,13 @@ class SslObject final : public ChannelInfo {
   SslStatus judge(int result);
   Error explained();
   Error certificate_error() const;
-  SslContext context() const;
+  bool alpn_is_missing() const;
 
+  // OpenSSL's callbacks look at what the SSL_CTX stands for: the one it was made of, and the one
+  // that SNI has put in its place.
+  SslContext made_of_, context_;
   SSL* ssl_ = nullptr;
+  bool open_ = false;  // a handshake was done
   BytesView input_;
   std::span<std::byte> room_;
   std::size_t produced_ = 0;

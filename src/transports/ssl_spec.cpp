@@ -60,12 +60,19 @@ void set_name(const SslRequest& request, SslSpec& spec, std::string_view name) {
     refuse(request, "server_hostname '" + std::string{name} +
                         "' is not in ASCII: give its A-label form (xn--…)");
   }
+  const bool control = std::any_of(name.begin(), name.end(), [](char c) {
+    return static_cast<unsigned char>(c) <= 0x20 || c == 0x7f;
+  });
+  if (control) refuse(request, "server_hostname contains a space or a control character");
   const std::string_view without_scope = name.substr(0, name.find('%'));
   spec.is_address = is_ip(without_scope);
   if (spec.is_address) {
     name = without_scope;
   } else if (name.ends_with('.')) {
     name.remove_suffix(1);
+  }
+  if (name.empty() || name.starts_with('.')) {
+    refuse(request, "server_hostname is no name: it is empty or starts with a dot");
   }
   spec.server_name = name;
 }
@@ -75,9 +82,10 @@ void set_name(const SslRequest& request, SslSpec& spec, std::string_view name) {
 SslSpec client_spec(const SslRequest& request, std::optional<std::string_view> host) {
   SslSpec spec = checked(request, false);
   if (!spec) return spec;
-  const auto name = request.server_hostname ? request.server_hostname : host;
-  if (name) {
-    set_name(request, spec, *name);
+  if (request.server_hostname) {  // an empty one asks for neither SNI nor check
+    if (!request.server_hostname->empty()) set_name(request, spec, *request.server_hostname);
+  } else if (host && !host->empty()) {
+    set_name(request, spec, *host);
   } else if (spec.context.checks_hostname()) {
     refuse(request, "server_hostname must be given: it cannot be told from the connection");
   }
@@ -91,6 +99,9 @@ SslSpec server_spec(const SslRequest& request) {
     refuse(request, "server_hostname is for clients");
   }
   if (!spec.context.has_certificate()) refuse(request, "the SslContext has no certificate");
+  if (spec.context.verifies() && !spec.context.has_trusted()) {
+    refuse(request, "the SslContext verifies clients and trusts nobody");
+  }
   return spec;
 }
 

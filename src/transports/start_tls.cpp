@@ -11,27 +11,19 @@ namespace ferry {
 namespace internal {
 namespace {
 
-// Nobody waits any more before it is done: nobody knows then what is protected and what is not.
+// If nobody waits any more before it is done, nobody knows what is protected and what is not.
 struct Upgrade {
-  explicit Upgrade(std::shared_ptr<StreamTransport> upgraded) : transport{std::move(upgraded)} {}
+  Upgrade(std::shared_ptr<StreamTransport> upgraded, Future<void> until)
+      : transport{std::move(upgraded)}, done{std::move(until)} {}
   Upgrade(Upgrade&&) noexcept = default;
   ~Upgrade() {
-    if (transport) transport->give_up();
+    if (transport && (!done.done() || done.cancelled())) transport->give_up();
   }
   std::shared_ptr<StreamTransport> transport;
+  Future<void> done;
 };
 
-Task<void> wait_for(Upgrade upgrade, Future<void> done) {
-  try {
-    co_await done;
-  } catch (const CancelledError&) {
-    throw;
-  } catch (...) {
-    upgrade.transport.reset();  // lost already
-    throw;
-  }
-  upgrade.transport.reset();
-}
+Task<void> wait_for(Upgrade upgrade) { co_await upgrade.done; }
 
 }  // namespace
 }  // namespace internal
@@ -62,7 +54,7 @@ Task<void> Loop::start_tls(Transport& transport, const SslContext& context,
     if (done.done()) return;
     error ? done.set_error(error) : done.set_result();
   });
-  return internal::wait_for(internal::Upgrade{std::move(alive)}, done);
+  return internal::wait_for(internal::Upgrade{std::move(alive), std::move(done)});
 }
 
 }  // namespace ferry

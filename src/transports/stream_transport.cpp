@@ -68,15 +68,15 @@ void StreamTransport::open() {
 
 // The channel carries our bytes now: for the first time, or after start_tls().
 void StreamTransport::opened() {
-  Opened opened = take_opener();  // connection_made() may begin TLS, which has one of its own
+  Opened waiting = take_opener();  // first: connection_made() may call start_tls()
   perform(life_.opened());
-  if (opened) opened({});
+  if (waiting) waiting({});
 }
 
-StreamTransport::Opened StreamTransport::take_opener() {
-  if (!rare_ || !rare_->opened) return {};
+StreamTransport::Opened StreamTransport::take_opener() noexcept {
+  if (!rare_) return {};
   Opened opened = std::move(rare_->opened);
-  if (!rare_->flush_timeout) rare_.reset();
+  if (!rare_->flush_timeout && !rare_->reason) rare_.reset();
   return opened;
 }
 
@@ -202,10 +202,10 @@ void StreamTransport::end_soon() {
 void StreamTransport::end() {
   const Error reason = rare_ ? rare_->reason : Error{};
   if (caller_.started()) caller_.connection_lost(site(), reason);
-  if (Opened opened = take_opener()) {
-    opened(reason ? reason
-                  : Error{std::make_error_code(std::errc::connection_aborted),
-                          "connection with " + peer_.get().to_string()});
+  if (Opened waiting = take_opener()) {
+    waiting(reason ? reason
+                   : Error{std::make_error_code(std::errc::connection_aborted),
+                           "connection with " + peer_.get().to_string()});
   }
   let_go();
   if (const auto home = std::move(home_)) home->connection_ended();

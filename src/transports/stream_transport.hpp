@@ -101,7 +101,7 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   ProtocolCaller::Site site() noexcept { return {core().loop(), *this}; }
   bool may_write(const char* what, bool nothing);
   void open();
-  Opened take_opener();
+  Opened take_opener() noexcept;
   void perform(std::uint32_t actions);
   void callback_threw(const Error& error);
   void deliver_eof();

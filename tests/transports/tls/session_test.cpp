@@ -234,8 +234,16 @@ TEST_CASE("tls: a session from where nobody asks for a certificate is none where
     REQUIRE(SSL_set_session(peer.ssl(), session.get()) == 1);
     RawConnection second = at.dial_raw(std::move(peer));
     second.run_until([&] { return second.over() || at.protocols.made() > before; });
-    CHECK(second.peer().failed());
-    CHECK(at.protocols.made() == before);
+    if (at.protocols.made() == before) {
+      CHECK(second.peer().failed());
+      return;
+    }
+    // OpenSSL takes the name of a session of TLS 1.2 for the one that is asked for: then this is
+    // one more connection to where no certificate is asked for.
+    CHECK(version == TlsVersion::v1_2);
+    const ferry::Transport& transport = *at.protocols.list->back()->transport;
+    CHECK(transport.get_extra_info(ferry::server_name) == "localhost");
+    CHECK(transport.get_extra_info(ferry::sslcontext) == open);
   };
   check_refused(server, "strict.example");  // by its name
   check_refused(other, "localhost");        // another server with the same ticket keys
