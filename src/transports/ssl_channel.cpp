@@ -449,6 +449,9 @@ std::size_t SslChannel::pending(std::span<BytesView> views) {
       writing_ = false;
     } else {
       seal({plain.data(), count}, position);
+      std::size_t size = 0;
+      for (std::size_t i = 0; i < count; ++i) size += plain[i].size();
+      all_sealed_ = position == size && count < plain.size();
       queue_output({scratch(1).data(), object_->produced()});
       object_->give_room({});
     }
@@ -465,9 +468,17 @@ void SslChannel::bytes_written(std::size_t count) {
     return clear_ == 0 ? begin_handshake() : below_->start_writing();
   }
   output_.consume(count, core_.blocks());
-  if (const std::size_t plain = left(count); plain > 0) owner_->bytes_written(plain);
+  const std::size_t plain = left(count);
+  // With nothing left, what the owner writes when it hears of that is tried at once.
+  if (output_.empty() && all_sealed_) writing_ = false;
+  if (plain > 0) owner_->bytes_written(plain);
   if (stage_ == Stage::over) return;
-  if (output_.empty() && writing_) below_->start_writing();
+  if (output_.empty()) {
+    BytesView any;
+    writing_ = owner_->pending({&any, 1}) > 0;
+    if (writing_) below_->start_writing();
+  }
+  if (stage_ == Stage::over) return;
   finish_if_done();
   if (std::exchange(stalled_, false)) advance_later();
   update_reading();

@@ -131,6 +131,7 @@ class SslChannel final : public Channel, private Channel::Owner {
   bool server_side_;
   bool reading_ = false;          // what the owner wants
   bool writing_ = false;
+  bool all_sealed_ = false;       // the last batch held all that the owner had then
   bool closing_ = false;          // the owner wants no more input, only its output flushed
   bool below_is_open_;
   bool advancing_ = false;

@@ -5,19 +5,30 @@ scenarios, which meet the known differences all the time; each row here has a sc
 in scenarios/ that shows the difference without an amendment.
 """
 import contextlib
-from asyncio import selector_events
+import ssl
+from asyncio import selector_events, sslproto
 
 ROWS = {
+    "A-003": "is_reading() of TLS is false once it closes or the peer has ended",
     "A-005": "what get_buffer() does to its transport holds at once: nothing is read after it "
              "closed, paused, or gave way to another protocol",
+    "C-01": "TLS pauses strictly over the high mark",
+    "C-07": "what comes after close() over TLS is thrown away",
+    "C-08": "eof_received() is not called for an end of one's own",
+    "C-09": "TLS that ends without close_notify is lost by an error",
     "C-11": "new marks may resume writing too, in a later turn, judged again then",
     "C-12": "connection_lost() comes once, in a turn of its own",
     "C-13": "writelines() keeps the marks and writes nothing if there is nothing to write",
+    "C-14": "TLS counts what it has written until it has left",
+    "C-15": "what connection_made() throws over TLS is reported, and the connection goes on",
     "C-16": "from the end of input on nothing is read: is_reading() is false, and "
             "resume_reading() does not bring the end a second time",
     "C-22": "a transport that is lost throws nothing",
     "T-015": "pause_reading() holds inside connection_made() too (CPython until 3.11.2 forgets it)",
     "T-050": "write_eof() does not throw when the connection is over already",
+    "T-023": "TLS knows its names to the end",
+    "T-071": "what comes after the data that paused reading waits, an end too",
+    "T-073": "what is still to be sent over TLS goes down before the end: T-018 would drop it",
     "T-018": "what is written after close() is dropped, also while the buffer is flushed",
 }
 rows = set()  # of the scenario that is being played
@@ -160,5 +171,178 @@ class Amended(Original):
             self._fatal_error(exc, "Fatal error: protocol.buffer_updated() call failed.")
 
 
+class AmendedTransport(sslproto._SSLProtocolTransport):
+    """TLS, as its user sees it."""
+
+    def is_reading(self):
+        if "A-003" not in rows:
+            return super().is_reading()
+        return self._ssl_protocol.is_open() and super().is_reading()
+
+    def close(self):
+        if self._closed and "C-22" in rows:
+            return
+        self._ssl_protocol.closed_by_us = not self._closed
+        super().close()
+
+    def set_write_buffer_limits(self, high=None, low=None):
+        tls = self._ssl_protocol
+        if "C-11" not in rows:
+            super().set_write_buffer_limits(high, low)
+            return
+        tls._set_write_buffer_limits(high, low)
+        if tls._app_writing_paused:
+            tls._loop.call_soon(tls._control_app_writing)
+        else:
+            tls._control_app_writing()
+
+
+class AmendedProtocol(sslproto.SSLProtocol):
+    """TLS itself."""
+
+    closed_by_us = False
+    _cut = False
+    _failed = False
+
+    def is_open(self):
+        made = self._app_state == sslproto.AppProtocolState.STATE_CON_MADE
+        return made and self._state == sslproto.SSLProtocolState.WRAPPED
+
+    def connection_made(self, transport):
+        self._transport = transport
+        self._pass_marks_down()
+        if "T-023" in rows:
+            for name in ("sockname", "peername"):
+                self._extra[name] = transport.get_extra_info(name)
+        super().connection_made(transport)
+
+    # --- C-12 ---
+
+    def connection_lost(self, exc):
+        app, state = self._app_protocol, self._app_state
+        if "C-12" in rows:  # it is in a turn of its own: not in one more
+            self._app_state = sslproto.AppProtocolState.STATE_CON_LOST
+        made = (sslproto.AppProtocolState.STATE_CON_MADE, sslproto.AppProtocolState.STATE_EOF)
+        super().connection_lost(exc)
+        if "C-12" in rows and state in made:
+            app.connection_lost(exc)
+
+    # --- T-015, T-073 ---
+
+    def _send_all(self):
+        data = self._outgoing.read()
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    def _set_state(self, new_state):
+        super()._set_state(new_state)
+        # Else a reader that pauses at once keeps the end of the handshake back.
+        if "T-015" in rows and new_state == sslproto.SSLProtocolState.WRAPPED:
+            self._send_all()
+
+    def _on_shutdown_complete(self, shutdown_exc):
+        if "T-073" in rows and not shutdown_exc:
+            self._send_all()
+        super()._on_shutdown_complete(shutdown_exc)
+
+    # --- C-15 ---
+
+    def _set_app_protocol(self, app_protocol):
+        super()._set_app_protocol(app_protocol)
+        if "C-15" not in rows:
+            return
+        made = app_protocol.connection_made
+
+        def connection_made(transport):
+            try:
+                made(transport)
+            except Exception as exc:
+                self._loop.call_exception_handler({
+                    "message": "protocol.connection_made() failed", "exception": exc})
+        app_protocol.connection_made = connection_made
+
+    # --- C-01, C-14 ---
+
+    def _get_write_buffer_size(self):
+        size = super()._get_write_buffer_size()
+        if "C-14" in rows and self._transport is not None:
+            size += self._transport.get_write_buffer_size()
+        return size
+
+    def _set_write_buffer_limits(self, high=None, low=None):
+        super()._set_write_buffer_limits(high, low)
+        self._pass_marks_down()
+
+    def _pass_marks_down(self):
+        """So that the transport below tells when it is time to resume."""
+        if "C-14" in rows and self._transport is not None:
+            low = self._outgoing_low_water
+            self._transport.set_write_buffer_limits(high=low, low=low)
+
+    def _fatal_error(self, exc, message="Fatal error on transport"):
+        self._failed = True
+        super()._fatal_error(exc, message)
+
+    def _control_app_writing(self):
+        aborted = self._failed or self._state == sslproto.SSLProtocolState.UNWRAPPED
+        if self._app_protocol is None or ("C-14" in rows and aborted):
+            return
+        at_mark = self._get_write_buffer_size() == self._outgoing_high_water
+        if "C-01" in rows and at_mark and not self._app_writing_paused:
+            return
+        super()._control_app_writing()
+
+    # --- C-07, C-08, T-071 ---
+
+    def _end_waits(self):
+        told = self._app_state != sslproto.AppProtocolState.STATE_CON_MADE
+        paused = self._app_reading_paused and not self.closed_by_us
+        return "T-071" in rows and paused and not told
+
+    def _call_eof_received(self):
+        own = self.closed_by_us or self._state == sslproto.SSLProtocolState.UNWRAPPED
+        if not (own and "C-08" in rows) and not self._end_waits():
+            super()._call_eof_received()
+
+    def _start_shutdown(self):
+        if not self._end_waits():  # what is read next says it again
+            super()._start_shutdown()
+
+    def _throw_away(self):
+        with contextlib.suppress(ssl.SSLError):
+            while self._sslobj.read(65536):
+                pass
+
+    def _do_read(self):
+        if self.closed_by_us and "C-07" in rows:
+            self._throw_away()
+            return
+        super()._do_read()
+        if self._cut and not self._app_reading_paused:
+            self._end_by_cut()
+
+    def _do_shutdown(self):
+        if self.closed_by_us and "C-07" in rows:
+            self._throw_away()  # data instead of an answer
+        super()._do_shutdown()
+
+    # --- C-09 ---
+
+    def eof_received(self):
+        if "C-09" not in rows or self._state != sslproto.SSLProtocolState.WRAPPED:
+            return super().eof_received()
+        self._eof_received = self._cut = True
+        if not self._app_reading_paused:
+            self._end_by_cut()
+        return True
+
+    def _end_by_cut(self):
+        if self._transport is not None:
+            self._app_transport._closed = True
+            self._transport._force_close(ssl.SSLEOFError(8, "without close_notify"))
+
+
 def install():
     selector_events._SelectorSocketTransport = Amended
+    sslproto._SSLProtocolTransport = AmendedTransport
+    sslproto.SSLProtocol = AmendedProtocol

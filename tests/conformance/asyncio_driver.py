@@ -10,13 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import fcntl
 import gc
+import logging
 import os
 import select
 import socket
+import ssl
 import struct
+import subprocess
 import sys
 import tempfile
+import termios
 
 import amended
 import scenario as language
@@ -47,6 +52,8 @@ def word(exc):
         return "user"
     if isinstance(exc, asyncio.CancelledError):
         return "cancelled"
+    if isinstance(exc, ssl.SSLError):
+        return "cut" if isinstance(exc, ssl.SSLEOFError) else "tls"
     if isinstance(exc, OSError):
         return WORDS.get(exc.errno, f"os_{exc.errno}")
     if isinstance(exc, NotImplementedError):
@@ -111,6 +118,11 @@ def is_dead(fd):
     return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
+def has_left(sock):
+    """Whether all that was sent has come to the other system's end."""
+    return fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4) == b"\0" * 4
+
+
 def has_come(fd, count):
     """Whether so many bytes, or an end, wait to be read."""
     sock = socket.socket(fileno=os.dup(fd))
@@ -125,8 +137,79 @@ def has_come(fd, count):
         sock.close()
 
 
+class Secrets:
+    """Contexts of both sides, made when the first one is asked for."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.contexts = None
+
+    def context(self, server_side):
+        if self.contexts is None:
+            key, certificate = (os.path.join(self.folder, name) for name in ("key", "certificate"))
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ed25519", "-nodes", "-days", "2",
+                            "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost",
+                            "-keyout", key, "-out", certificate], check=True, capture_output=True)
+            server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            server.load_cert_chain(certificate, key)
+            self.contexts = (ssl.create_default_context(cafile=certificate), server)
+        return self.contexts[server_side]
+
+
+class SecretEnd:
+    """A peer's end of TLS, without asyncio."""
+
+    def __init__(self, context, server_side):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        name = None if server_side else "localhost"
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side, name)
+        self.is_open = self.heard_goodbye = False
+        self.early = b""
+        self.handshake()
+
+    def handshake(self):
+        if self.is_open:
+            return
+        with contextlib.suppress(ssl.SSLWantReadError):
+            self.tls.do_handshake()
+            self.is_open = True
+            if self.early:
+                self.tls.write(self.early)
+
+    def open(self, cipher):
+        self.incoming.write(cipher)
+        plain = b""
+        with contextlib.suppress(ssl.SSLError):
+            self.handshake()
+            while self.is_open and not self.heard_goodbye:
+                plain += self.read()
+        return plain
+
+    def read(self):
+        try:
+            some = self.tls.read(262144)
+        except ssl.SSLZeroReturnError:  # we have said it, too
+            some = b""
+        self.heard_goodbye = not some
+        return some
+
+    def seal(self, plain):
+        if self.is_open:
+            self.tls.write(plain)
+        else:
+            self.early += plain
+
+    def say_goodbye(self):
+        with contextlib.suppress(ssl.SSLError):
+            self.tls.unwrap()
+
+    def take(self):
+        return self.outgoing.read()
+
+
 class Peer:
-    """The other end of a link: a plain socket that does what the scenario says."""
+    """The other end of a link: a plain socket that does what the scenario says; over TLS with a
+    SecretEnd on it, and then `eof` says close_notify."""
 
     def __init__(self, link):
         self.link = link
@@ -137,7 +220,8 @@ class Peer:
         self.names = (None, None)
         self.sent = self.received = self.unlogged = 0
         self.reading, self.wanted = True, None  # wanted: so many bytes more
-        self.out = b""
+        self.out = b""  # to be sent, sealed if it must be
+        self.secret = None  # over TLS
         self.ended = self.closed = self.was_reset = False
         self.end = None  # what it saw at last
         self.accepted_at_close = 0
@@ -169,8 +253,17 @@ class Peer:
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.names = (sock.getsockname(), sock.getpeername())
+        if self.link.kind == "tls":
+            self.begin_tls()
         self.watch()
         self.world.progress()
+
+    def begin_tls(self):
+        server_side = self.link.side == "client"
+        self.secret = SecretEnd(self.world.secrets.context(server_side), server_side)
+        self.out += self.secret.take()
+        self.push()
+        self.watch()
 
     def watch(self):
         if self.sock is None or self.closed:
@@ -180,7 +273,20 @@ class Peer:
             self.world.loop.add_reader(self.sock, self.readable)
 
     def hears(self):
-        return self.sock is not None and not self.closed and self.end is None and self.reading
+        live = self.sock is not None and not self.closed and self.end is None
+        return live and (self.reading or self.shakes_hands())
+
+    def shakes_hands(self):
+        return self.secret is not None and not self.secret.is_open
+
+    def is_deaf(self):
+        """It will not see what the link says, its goodbye least of all."""
+        live = self.sock is not None and not self.closed and self.end is None
+        return live and not self.hears()
+
+    def total(self):
+        """The bytes to come."""
+        return self.sent if self.secret else self.sent + len(self.out)
 
     def readable(self):
         most = 262144 if self.wanted is None else self.wanted
@@ -189,9 +295,28 @@ class Peer:
         except BlockingIOError:
             return
         except OSError as exc:
-            return self.over(word(exc))
+            # What was unread makes it a reset, and how much TLS reads ahead is free.
+            return self.over("cut" if self.secret else word(exc))
         if not data:
-            return self.over("end")
+            return self.over("cut" if self.secret else "end")
+        if self.secret is None:
+            self.came(data)
+        else:
+            self.came(self.secret.open(data))
+            self.watch()  # it may be open now, and not to be read
+            goodbye = self.secret.heard_goodbye
+            if goodbye and not self.ended:  # as all do
+                self.ended = True
+                self.secret.say_goodbye()
+            self.out += self.secret.take()
+            self.push()
+            if goodbye:
+                return self.over("end")
+        self.world.progress()
+
+    def came(self, data):
+        if not data:
+            return
         if data != pattern(self.received, len(data)):
             self.world.trace.add(self.name, f"wrong bytes after {self.received}")
         self.received += len(data)
@@ -201,7 +326,6 @@ class Peer:
             if self.wanted == 0:
                 self.reading, self.wanted = False, None
                 self.watch()
-        self.world.progress()
 
     def over(self, how):
         self.end = how
@@ -237,9 +361,15 @@ class Peer:
         if self.ended:
             return "ended"
         # What comes of it when the link is closing is the kernel's choice, unless it waits long.
-        if self.link.is_closing() and not (self.link.kind == "unix" and self.link.flushes()):
+        if self.link.is_closing() and not (self.link.kind != "tcp" and self.link.flushes()):
             return "too late"
-        self.out += pattern(self.sent + len(self.out), size_of(size))
+        text = pattern(self.total(), size_of(size))
+        if self.secret:
+            self.secret.seal(text)
+            self.sent += len(text)
+            self.out += self.secret.take()
+        else:
+            self.out += text
         self.push()
         return None
 
@@ -250,13 +380,14 @@ class Peer:
             count = 0
         except OSError:
             count, self.out = 0, b""
-        self.sent += count
+        if not self.secret:
+            self.sent += count
         self.out = self.out[count:]
         if self.out:
             self.world.loop.add_writer(self.sock, self.push)
         else:
             self.world.loop.remove_writer(self.sock)
-            if self.ended:
+            if self.ended and not self.secret:
                 self.shut()
         self.world.progress()
 
@@ -267,8 +398,12 @@ class Peer:
             pass  # reset meanwhile
 
     def do_eof(self):
-        self.ended = True
-        if not self.out:
+        before, self.ended = self.ended, True
+        if self.secret and not before:
+            self.secret.say_goodbye()
+            self.out += self.secret.take()
+            self.push()
+        elif not self.secret and not self.out:
             self.shut()
 
     def do_close(self):
@@ -280,7 +415,7 @@ class Peer:
         self.sock.close()
 
     def do_reset(self):
-        self.was_reset = self.link.kind == "tcp"
+        self.was_reset = self.link.kind != "unix"
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.do_close()
 
@@ -298,6 +433,8 @@ class Peer:
             return "the peer's accept" if self.link.made and self.listener is not None else None
         if not self.hears():
             return None
+        if self.shakes_hands() and not self.link.is_closing():
+            return f"{self.name}'s handshake"
         if self.wanted is not None and self.received < self.link.accepted:
             return f"{self.name} to take {self.wanted} bytes more"
         if self.received < self.link.accepted and not self.link.was_cut():
@@ -323,6 +460,7 @@ class Link:
         self.buffered = declared.buffered
         self.transport = self.kept = None  # kept: what create_connection() gave
         self.opening = None
+        self.upgrading = False
         self.made = self.lost = self.eof = self.cut = self.shut = self.refused = False
         self.accepted = self.received = 0
         self.counts = {}
@@ -353,6 +491,8 @@ class Link:
         """Whether it is closing, and waits for a peer that does not read."""
         peer = self.peer
         stuck = not peer.closed and not peer.hears() and not self.cut
+        if self.kind == "tls" and peer.is_deaf() and not peer.ended:
+            return stuck and not self.lost
         return stuck and not self.lost and self.accepted - peer.received > SMALL
 
     def was_cut(self):
@@ -384,7 +524,7 @@ class Link:
             return
         server = self.world.servers[self.server]
         server.expected.append(self)
-        family = socket.AF_INET if self.kind == "tcp" else socket.AF_UNIX
+        family = socket.AF_UNIX if self.kind == "unix" else socket.AF_INET
         try:
             self.peer.connect(family, server.address)
         except OSError as exc:
@@ -395,7 +535,11 @@ class Link:
     async def connect(self):
         loop = self.world.loop
         try:
-            if self.kind == "tcp":
+            if self.kind == "tls":
+                context = self.world.secrets.context(False)
+                made = await loop.create_connection(self.factory, *self.address, ssl=context,
+                                                    server_hostname="localhost")
+            elif self.kind == "tcp":
                 made = await loop.create_connection(self.factory, *self.address)
             else:
                 made = await loop.create_unix_connection(self.factory, self.address)
@@ -477,6 +621,26 @@ class Link:
     def do_set_protocol(self, which):
         self.transport.set_protocol(self.new_protocol(which == "buffered"))
 
+    def do_start_tls(self):
+        self.kind = "tls"
+        self.upgrading = True
+        self.world.tasks.append(self.world.loop.create_task(self.upgrade()))
+        self.world.loop.call_soon(self.peer.begin_tls)  # not before the transport is prepared
+
+    async def upgrade(self):
+        server_side = self.side == "server"
+        try:
+            self.transport = await self.world.loop.start_tls(
+                self.transport, self.transport.get_protocol(),
+                self.world.secrets.context(server_side), server_side=server_side,
+                server_hostname=None if server_side else "localhost")
+            self.kept = self.kept and self.transport
+            self.world.trace.add(self.name, "upgraded")
+        except Exception as exc:
+            self.world.trace.add(self.name, "start_tls failed " + word(exc))
+        self.upgrading = False
+        self.world.progress()
+
     def do_names(self):
         own, other = (self.transport.get_extra_info(name) for name in ("sockname", "peername"))
         if self.peer.sock is None:
@@ -494,6 +658,8 @@ class Link:
                 return f"{self.name} to be made"
         if self.side == "client" and self.opening is not None and not self.opening.done():
             return f"{self.name}'s open() to return"
+        if self.upgrading:
+            return f"{self.name} to be upgraded"
         if not self.made or self.lost:
             return None
         peer = self.peer
@@ -501,7 +667,7 @@ class Link:
             return None if self.flushes() else f"{self.name} to be lost"
         if self.eof or not self.transport.is_reading():
             return None
-        if self.received < peer.sent + len(peer.out) and not peer.was_reset:
+        if self.received < peer.total() and not peer.was_reset:
             return f"{self.name}: {self.received} of {peer.sent} bytes have come"
         return f"{self.name} to see the end" if peer.ended else None
 
@@ -510,9 +676,12 @@ class Link:
         if not self.made or self.lost or self.transport.is_closing():
             return False
         fd = self.transport.get_extra_info("socket").fileno()
-        if peer.was_reset or (self.kind == "tcp" and peer.closed
+        if peer.was_reset or (self.kind != "unix" and peer.closed
                               and self.accepted > peer.accepted_at_close):
             return not is_dead(fd)
+        if self.kind == "tls":  # it may have read what it does not hand on yet
+            return (not peer.closed and peer.sent > self.received and not self.eof
+                    and not has_left(peer.sock))
         unread = min(peer.sent - self.received, SMALL)
         return unread > 0 and not self.eof and not has_come(fd, unread)
 
@@ -567,7 +736,7 @@ class Plain(Callbacks, asyncio.Protocol):
 class Buffered(Callbacks, asyncio.BufferedProtocol):
     def get_buffer(self, sizehint):
         self.link.empty = False
-        self.memory = bytearray(65536)
+        self.memory = memoryview(bytearray(65536))  # TLS cuts it, and would cut a copy
         self.called("get_buffer", quiet=True)
         return bytearray() if self.link.empty else self.memory
 
@@ -593,8 +762,10 @@ class Server:
     async def start(self):
         loop = self.world.loop
         serving = not self.idle
-        if self.kind == "tcp":
-            made = await loop.create_server(self.factory, "127.0.0.1", 0, start_serving=serving)
+        if self.kind != "unix":
+            context = self.world.secrets.context(True) if self.kind == "tls" else None
+            made = await loop.create_server(self.factory, "127.0.0.1", 0, start_serving=serving,
+                                            ssl=context)
         else:
             self.path = self.world.new_path()
             made = await loop.create_unix_server(self.factory, self.path, start_serving=serving)
@@ -636,8 +807,9 @@ class Server:
 class World:
     paths = 0  # so far, of all worlds
 
-    def __init__(self, script, folder, patience):
+    def __init__(self, script, folder, secrets, patience):
         self.script, self.folder, self.patience = script, folder, patience
+        self.secrets = secrets
         self.loop = asyncio.new_event_loop()
         self.trace = Trace()
         self.waiter = None
@@ -652,7 +824,7 @@ class World:
             if not link.server and link.side == "server":
                 link.server = link.name + ".server"
                 self.servers[link.server] = Server(self, link.server, link.kind, False)
-            tcp = link.kind == "tcp"
+            tcp = link.kind != "unix"
             link.prepare(socket.AF_INET if tcp else socket.AF_UNIX,
                          ("127.0.0.1", 0) if tcp else self.new_path())
 
@@ -881,9 +1053,11 @@ def main(arguments):
         patience = float(arguments[1])
         arguments = arguments[2:]
     amended.install()
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # eof_received() that answers yes to TLS
     gc.disable()  # sockets that asyncio forgets are to stay open, not until it happens to run
     with tempfile.TemporaryDirectory(prefix="ferry-") as folder:
         played = 0
+        secrets = Secrets(folder)
         for file in arguments:
             with open(file, encoding="utf-8") as opened:
                 scripts = language.read(file, opened.read())
@@ -891,7 +1065,7 @@ def main(arguments):
                 if script.needs > sys.version_info[:2]:
                     print(f"== {script.name}\n-- skipped")
                 else:
-                    World(script, folder, patience).run()
+                    World(script, folder, secrets, patience).run()
                     played += 1
                 if played % 100 == 0:
                     gc.collect()

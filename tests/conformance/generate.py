@@ -51,6 +51,8 @@ def is_pair(callback: str, call: str, kind: str) -> bool:
     if own in ("answer", "lend") and (own, callback) not in (("answer", "eof_received"),
                                                             ("lend", "get_buffer")):
         return False
+    if callback == "get_buffer" and kind == "tls":
+        return False  # how often it is asked hangs on how the ciphertext comes
     if call == "peer.send 3" and kind == "tcp":
         return False  # what arrives before a close would be the kernel's choice
     return True
@@ -64,6 +66,8 @@ def pair_name(callback: str, call: str, kind: str, side: str, closing: bool) -> 
 def pair(callback: str, call: str, kind: str, side: str, closing: bool) -> str:
     buffered = " buffered" if callback in BUFFERED else ""
     steps = (PROVOKE_CLOSING if closing else PROVOKE)[callback]
+    if kind == "tls":  # whether the kernel takes one record more at once is its own choice
+        steps = [step.replace("limits low=0", "limits high=100000 low=0") for step in steps]
     name = pair_name(callback, call, kind, side, closing)
     head = "on a" if callback == "call" else f"on c {callback} 1"
     own = call
@@ -79,7 +83,8 @@ def pair(callback: str, call: str, kind: str, side: str, closing: bool) -> str:
 def pair_scenarios() -> dict[str, str]:
     """Their texts, by name."""
     texts = {}
-    for kind, side in (("tcp", "client"), ("unix", "server")):
+    for kind, side in (("tcp", "client"), ("unix", "server"), ("tls", "client"),
+                       ("tls", "server")):
         for closing, table in ((False, PROVOKE), (True, PROVOKE_CLOSING)):
             for callback in table:
                 for call in CALLS:
@@ -104,8 +109,8 @@ QUIET = ("is_closing", "is_reading", "get_limits", "can_write_eof", "names")
 
 
 class Maker:
-    def __init__(self, seed: int):
-        self.seed = seed
+    def __init__(self, seed: int, kinds: tuple[str, ...]):
+        self.seed, self.kinds = seed, kinds
         self.random = random.Random(seed)
         self.lines: list[str] = []
         self.links: dict[str, str] = {}  # name -> kind
@@ -148,6 +153,8 @@ class Maker:
         callback = self.one("connection_made", "data_received", "eof_received", "pause_writing",
                             "resume_writing", "connection_lost", "data_received", "buffer_updated",
                             "get_buffer")
+        if callback == "get_buffer" and self.links[name] == "tls":  # as for pairs
+            callback = "buffer_updated"
         number = self.one("1", "1", "1", "2", "3")
         actions = []
         if callback == "resume_writing" and self.chance(30):  # where asyncio went wrong (C-12)
@@ -191,7 +198,8 @@ class Maker:
                    for _ in range(self.random.randrange(0, 3))]
         if owner in self.left:  # as for links that write in their callbacks
             actions = [action for action in actions if ".write" not in action]
-        if self.chance(20):
+        # (TLS ends in more turns than one, and how many is free.)
+        if self.chance(20) and "tls" not in self.kinds:
             actions.append(f"loop.call_soon {name}_next")
         self.note_writes(owner, "call", actions)
         if any("pause" in action for action in actions):
@@ -234,6 +242,8 @@ class Maker:
     def leaving(self, name: str, *ways: str) -> str:
         way = self.one(*ways)
         plain = self.links[name] == "unix" or name in self.early  # a reset is a close
+        if self.links[name] == "tls" and name in self.slow_readers:
+            return "eof"  # who pauses may have read ahead and see it, or not
         if name in self.writers and (way == "close" or way == "reset" and plain):
             return "eof"
         if way in ("close", "reset"):
@@ -272,7 +282,7 @@ class Maker:
 
     def make(self) -> str:
         for name in "cde"[:self.random.randrange(1, 4)]:
-            self.links[name] = self.one("tcp", "unix")
+            self.links[name] = self.one(*self.kinds)
             buffered = " buffered" if self.chance(35) else ""
             self.lines.append(
                 f"link {name} {self.links[name]} {self.one('client', 'server')}{buffered}")
@@ -289,8 +299,11 @@ class Maker:
         big = [step for step in steps if step.endswith("peer.send big")]
         steps = [step for step in steps
                  if step not in big or step.split(".")[0] not in self.slow_readers]
-        return "\n".join([f"scenario seed_{self.seed}", AMEND, *self.lines, *steps, ""])
+        if "tls" in self.kinds:  # as for pairs
+            steps = [step.replace("limits low=0", "limits high=100000 low=0") for step in steps]
+        name = ("tls_seed_" if "tls" in self.kinds else "seed_") + str(self.seed)
+        return "\n".join([f"scenario {name}", AMEND, *self.lines, *steps, ""])
 
 
-def random_scenario(seed: int) -> str:
-    return Maker(seed).make()
+def random_scenario(seed: int, tls: bool = False) -> str:
+    return Maker(seed, ("tls",) if tls else ("tcp", "unix")).make()

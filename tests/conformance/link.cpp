@@ -100,7 +100,7 @@ Link::Link(World& of, const LinkDeclared& declared)
 
 void Link::prepare() {
   if (side != "client") return;
-  peer.listen(kind == "tcp" ? "" : world.new_path());
+  peer.listen(kind == "unix" ? world.new_path() : "");
   address_ = peer.listener_address();
 }
 
@@ -119,6 +119,7 @@ std::shared_ptr<ferry::StreamProtocol> Link::factory() {
 
 bool Link::flushes() const {
   const bool stuck = !peer.closed && !peer.hears() && !cut;
+  if (kind == "tls" && peer.is_deaf() && !peer.ended) return stuck && !lost;
   return stuck && !lost && accepted > peer.received + small;
 }
 
@@ -158,8 +159,13 @@ Answer Link::open() {
 ferry::Task<void> Link::connect() {
   try {
     auto make = [this] { return factory(); };
-    auto task = kind == "tcp"
-                    ? world.loop.create_connection(make, "127.0.0.1", int{address_.port()})
+    ferry::ConnectOptions options;
+    if (kind == "tls") {
+      options.ssl = &client_context();
+      options.server_hostname = "localhost";
+    }
+    auto task = kind != "unix"
+                    ? world.loop.create_connection(make, "127.0.0.1", int{address_.port()}, options)
                     : world.loop.create_unix_connection(make, address_.path());
     auto connection = co_await std::move(task);
     kept = std::move(connection.transport);
@@ -170,6 +176,29 @@ ferry::Task<void> Link::connect() {
     world.trace.add(name, "open failed " + word(std::current_exception()));
   }
   returning_ = false;
+  world.progress();
+}
+
+void Link::start_tls() {
+  const bool server_side = side == "server";
+  ferry::StartTlsOptions options{.server_side = server_side};
+  if (!server_side) options.server_hostname = "localhost";
+  auto upgrade = world.loop.start_tls(
+      *transport, server_side ? server_context() : client_context(), options);
+  kind = "tls";
+  upgrading_ = true;
+  world.tasks.push_back(world.loop.create_task(upgraded(std::move(upgrade))));
+  peer.begin_tls();
+}
+
+ferry::Task<void> Link::upgraded(ferry::Task<void> upgrade) {
+  try {
+    co_await std::move(upgrade);
+    world.trace.add(name, "upgraded");
+  } catch (...) {
+    world.trace.add(name, "start_tls failed " + word(std::current_exception()));
+  }
+  upgrading_ = false;
   world.progress();
 }
 
@@ -203,6 +232,8 @@ Answer Link::ask(const std::string& verb, const std::vector<std::string>& args) 
     transport->pause_reading();
   } else if (verb == "resume_reading") {
     transport->resume_reading();
+  } else if (verb == "start_tls") {
+    start_tls();
   } else if (verb == "limits") {
     limits(args);
   } else {
@@ -261,12 +292,13 @@ Answer Link::waits_for() const {
     if (at == world.servers.end() || at->second->listens()) return name + " to be made";
   }
   if (returning_) return name + "'s open() to return";
+  if (upgrading_) return name + " to be upgraded";
   if (!made || lost) return {};
   if (transport->is_closing()) {
     return flushes() ? std::nullopt : Answer{name + " to be lost"};
   }
   if (eof || !transport->is_reading()) return {};
-  if (received < peer.sent + peer.out.size() && !peer.was_reset) {
+  if (received < peer.total() && !peer.was_reset) {
     return name + ": " + std::to_string(received) + " of " + std::to_string(peer.sent) +
            " bytes have come";
   }
@@ -276,9 +308,11 @@ Answer Link::waits_for() const {
 bool Link::waits_to_arrive() const {
   if (!made || lost || transport->is_closing()) return false;
   const ferry::NativeHandle handle = transport->get_extra_info(ferry::socket).fileno();
-  if (peer.was_reset || (kind == "tcp" && peer.closed && accepted > peer.accepted_at_close)) {
+  if (peer.was_reset || (kind != "unix" && peer.closed && accepted > peer.accepted_at_close)) {
     return !is_dead(handle);
   }
+  // TLS may have read what it does not hand on yet.
+  if (kind == "tls") return !peer.closed && peer.sent > received && !eof && !peer.has_sent_all();
   const std::size_t unread = std::min(peer.sent - received, small);
   return unread > 0 && !eof && !has_come(handle, unread);
 }

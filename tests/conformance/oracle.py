@@ -5,7 +5,8 @@
     run --pairs [PATTERN]      every callback with every method called inside it, generated; or
                                those of them whose names match
     run --random SEED COUNT    COUNT scenarios made from SEED, SEED+1 …
-    run --print NAME           a generated scenario as text: pair_… or seed_N
+    run --random-tls SEED COUNT   the same over TLS
+    run --print NAME           a generated scenario as text: pair_…, seed_N or tls_seed_N
     run --matrix               plays all of these and prints what was met: callback × method, and
                                event × phase, with the holes
 
@@ -305,6 +306,8 @@ class Runner:
             return
         if script.name.startswith("seed_"):
             replay = f"--random {script.name.removeprefix('seed_')} 1"
+        elif script.name.startswith("tls_seed_"):
+            replay = f"--random-tls {script.name.removeprefix('tls_seed_')} 1"
         else:
             replay = f"--pairs '^{script.name}$'"
         backend = f" --backend {self.chosen.backend}" if self.chosen.backend else ""
@@ -340,6 +343,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("files", nargs="*")
     parser.add_argument("--pairs", nargs="?", const="", metavar="PATTERN")
     parser.add_argument("--random", nargs=2, metavar=("SEED", "COUNT"))
+    parser.add_argument("--random-tls", nargs=2, metavar=("SEED", "COUNT"))
     parser.add_argument("--print", metavar="NAME", dest="shown")
     parser.add_argument("--matrix", action="store_true")
     parser.add_argument("--driver", type=Path)
@@ -368,10 +372,13 @@ def pairs(pattern: str) -> list[str]:
 def show(name: str) -> int:
     if name.startswith("seed_"):
         print(generate.random_scenario(number(name.removeprefix("seed_"))))
+    elif name.startswith("tls_seed_"):
+        print(generate.random_scenario(number(name.removeprefix("tls_seed_")), tls=True))
     elif name in generate.pair_scenarios():
         print(generate.pair_scenarios()[name])
     else:
-        raise Refused(f"'{name}' is no generated scenario: seed_N, or the name of a pair")
+        raise Refused(f"'{name}' is no generated scenario: seed_N, tls_seed_N, or the name of a "
+                      "pair")
     return 0
 
 
@@ -380,17 +387,19 @@ def main() -> int:
     if chosen.shown is not None:
         return show(chosen.shown)
     seeds = [number(word) for word in chosen.random or ()]
-    if not (chosen.files or chosen.pairs is not None or seeds or chosen.matrix):
+    tls_seeds = [number(word) for word in chosen.random_tls or ()]
+    if not (chosen.files or chosen.pairs is not None or seeds or tls_seeds or chosen.matrix):
         raise Refused("nothing to play: name a scenario file, or see --help")
     runner = Runner(chosen)
     if chosen.files or chosen.matrix:
         runner.files(chosen.files or sorted(map(str, (HERE / "scenarios").glob("*.txt"))))
     if chosen.pairs is not None or chosen.matrix:
         runner.texts(pairs(chosen.pairs or ""))
-    first, count = seeds or ([1, 200] if chosen.matrix else [0, 0])
-    for start in range(first, first + count, 500):
-        runner.texts([generate.random_scenario(seed)
-                      for seed in range(start, min(start + 500, first + count))])
+    for given, tls in ((seeds, False), (tls_seeds, True)):
+        first, count = given or ([1, 200] if chosen.matrix else [0, 0])
+        for start in range(first, first + count, 500):
+            runner.texts([generate.random_scenario(seed, tls)
+                          for seed in range(start, min(start + 500, first + count))])
     if chosen.matrix:
         print(runner.met.shown())
     return runner.summary()

@@ -28,8 +28,16 @@ void Peer::began(ferry::Socket socket) {
   began_ = true;
   own = socket_.view().getsockname();
   other = socket_.view().getpeername();
+  if (link_.kind == "tls") begin_tls();
   watch();
   world_.progress();
+}
+
+void Peer::begin_tls() {
+  secret_ = new_end(link_.side == "client");
+  out += secret_->take();
+  push();
+  watch();
 }
 
 void Peer::watch() {
@@ -43,14 +51,31 @@ void Peer::readable() {
   const Moved got = receive_some(socket_, data);
   if (got.would_block()) return;
   if (got.error) {
-    return over(word(ferry::Error{got.error, ""}));
+    // What was unread makes it a reset, and how much TLS reads ahead is free.
+    return over(secret_ ? "cut" : word(ferry::Error{got.error, ""}));
   }
-  if (got.count == 0) return over("end");
-  if (!is_pattern(received, {data.data(), got.count})) {
+  if (got.count == 0) return over(secret_ ? "cut" : "end");
+  data.resize(got.count);
+  if (!secret_) {
+    came(data);
+  } else {
+    came(secret_->open(data));
+    watch();  // it may be open now, and not to be read
+    const bool goodbye = secret_->heard_goodbye();
+    if (goodbye && !std::exchange(ended, true)) secret_->say_goodbye();  // as all do
+    out += secret_->take();
+    push();
+    if (goodbye) return over("end");
+  }
+  world_.progress();
+}
+
+void Peer::came(std::string_view data) {
+  if (data.empty()) return;
+  if (!is_pattern(received, data)) {
     world_.trace.add(name_, "wrong bytes after " + std::to_string(received));
   }
-  took(got.count);
-  world_.progress();
+  took(data.size());
 }
 
 void Peer::took(std::size_t count) {
@@ -97,10 +122,16 @@ Answer Peer::perform(const std::string& verb, const std::vector<std::string>& ar
   if (!socket_ || closed) return "no peer";
   if (verb == "send") return send(args[0]);
   if (verb == "eof") {
-    ended = true;
-    if (out.empty()) shut_write(socket_);
+    const bool before = std::exchange(ended, true);
+    if (secret_ && !before) {
+      secret_->say_goodbye();
+      out += secret_->take();
+      push();
+    } else if (!secret_ && out.empty()) {
+      shut_write(socket_);
+    }
   } else {
-    was_reset = verb == "reset" && link_.kind == "tcp";
+    was_reset = verb == "reset" && link_.kind != "unix";
     if (verb == "reset") reset_at_close(socket_);
     close();
   }
@@ -110,21 +141,28 @@ Answer Peer::perform(const std::string& verb, const std::vector<std::string>& ar
 Answer Peer::send(const std::string& size) {
   if (ended) return "ended";
   // What comes of it when the link is closing is the kernel's choice, unless it waits long.
-  if (link_.is_closing() && !(link_.kind == "unix" && link_.flushes())) return "too late";
-  out += pattern(sent + out.size(), size_of(size));
+  if (link_.is_closing() && !(link_.kind != "tcp" && link_.flushes())) return "too late";
+  const std::string text = pattern(total(), size_of(size));
+  if (secret_) {
+    secret_->seal(text);
+    sent += text.size();
+    out += secret_->take();
+  } else {
+    out += text;
+  }
   push();
   return {};
 }
 
 void Peer::push() {
   const Moved gone = send_some(socket_, out);
-  sent += gone.count;
+  if (!secret_) sent += gone.count;
   out.erase(0, gone.error && !gone.would_block() ? out.size() : gone.count);
   if (!out.empty()) {
     world_.loop.add_writer(socket_.fileno(), [this] { push(); });
   } else {
     world_.loop.remove_writer(socket_.fileno());
-    if (ended) shut_write(socket_);
+    if (ended && !secret_) shut_write(socket_);
   }
   world_.progress();
 }
@@ -143,6 +181,7 @@ Answer Peer::waits_for() const {
     return link_.made && listener_ ? Answer{"the peer's accept"} : std::nullopt;
   }
   if (!hears()) return {};
+  if (shakes_hands() && !link_.is_closing()) return name_ + "'s handshake";
   if (wanted_ && received < link_.accepted) {
     return name_ + " to take " + std::to_string(*wanted_) + " bytes more";
   }

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -128,6 +129,11 @@ void reset_at_close(const ferry::Socket& socket) {
 bool is_dead(ferry::NativeHandle handle) {
   pollfd watched{static_cast<int>(handle), 0, 0};
   return ::poll(&watched, 1, 0) > 0 && (watched.revents & (POLLERR | POLLHUP)) != 0;
+}
+
+bool has_left(ferry::NativeHandle handle) {
+  int waiting = 0;
+  return ::ioctl(static_cast<int>(handle), TIOCOUTQ, &waiting) != 0 || waiting == 0;
 }
 
 bool has_come(ferry::NativeHandle handle, std::size_t count) {

@@ -37,6 +37,8 @@ void reset_at_close(const ferry::Socket& socket);
 
 // Whether the connection is over in both directions, by an end or by a reset.
 bool is_dead(ferry::NativeHandle handle);
+// Whether all that was sent has come to the other system's end.
+bool has_left(ferry::NativeHandle handle);
 // Whether so many bytes, or an end, wait to be read.
 bool has_come(ferry::NativeHandle handle, std::size_t count);
 

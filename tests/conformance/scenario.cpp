@@ -20,7 +20,8 @@ const std::map<std::string, std::map<std::string, std::string>>& verbs() {
        {{"open", ""}, {"write", "b"}, {"writelines", "b+"}, {"write_eof", ""},
         {"can_write_eof", ""}, {"close", ""}, {"abort", ""}, {"pause_reading", ""},
         {"resume_reading", ""}, {"is_closing", ""}, {"is_reading", ""}, {"size", ""},
-        {"limits", "m*"}, {"get_limits", ""}, {"set_protocol", "w"}, {"names", ""}}},
+        {"limits", "m*"}, {"get_limits", ""}, {"set_protocol", "w"}, {"names", ""},
+        {"start_tls", ""}}},
       {"peer",
        {{"send", "b"}, {"eof", ""}, {"close", ""}, {"reset", ""}, {"read", "w"}, {"take", "n"},
         {"refuse", ""}}},
@@ -38,6 +39,7 @@ const std::map<std::string, std::map<std::string, std::string>>& verbs() {
   return all;
 }
 
+const std::set<std::string> stream_kinds{"tcp", "unix", "tls"};
 const std::set<std::string> callbacks{
     "factory",        "connection_made", "data_received", "eof_received",  "pause_writing",
     "resume_writing", "connection_lost", "get_buffer",    "buffer_updated"};
@@ -134,7 +136,7 @@ class Reader {
     LinkDeclared link;
     link.buffered = words.back() == "buffered";
     if (link.buffered) words.pop_back();
-    if (words.size() != 4) fail("'link NAME tcp|unix client|server' or 'link NAME at SERVER'");
+    if (words.size() != 4) fail("'link NAME tcp|unix|tls client|server' or 'link NAME at SERVER'");
     link.name = words[1];
     if (words[2] == "at") {
       const ServerDeclared* const server = server_of(words[3]);
@@ -146,17 +148,16 @@ class Reader {
       link.kind = words[2];
       link.side = words[3];
     }
-    if ((link.kind != "tcp" && link.kind != "unix") ||
-        (link.side != "client" && link.side != "server")) {
-      fail("'link NAME tcp|unix client|server' or 'link NAME at SERVER'");
+    if (!stream_kinds.contains(link.kind) || (link.side != "client" && link.side != "server")) {
+      fail("'link NAME tcp|unix|tls client|server' or 'link NAME at SERVER'");
     }
     now().links.push_back(link);
   }
 
   void declare_server(const Words& words) {
     const bool idle = words.size() == 4 && words[3] == "idle";
-    if (words.size() != (idle ? 4u : 3u) || (words[2] != "tcp" && words[2] != "unix")) {
-      fail("'server NAME tcp|unix [idle]'");
+    if (words.size() != (idle ? 4u : 3u) || !stream_kinds.contains(words[2])) {
+      fail("'server NAME tcp|unix|tls [idle]'");
     }
     now().servers.push_back({words[1], words[2], idle});
   }

@@ -9,7 +9,7 @@ BIG = 1 << 20  # "big": more than the kernel takes
 
 CALLBACKS = ("factory", "connection_made", "data_received", "eof_received", "pause_writing",
              "resume_writing", "connection_lost", "get_buffer", "buffer_updated")
-KINDS = ("tcp", "unix")
+KINDS = ("tcp", "unix", "tls")
 SIDES = ("client", "server")
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -22,7 +22,7 @@ VERBS = {
         "open": (), "write": ("size",), "writelines": ("size", "…"), "write_eof": (),
         "can_write_eof": (), "close": (), "abort": (), "pause_reading": (), "resume_reading": (),
         "is_closing": (), "is_reading": (), "size": (), "limits": ("mark", "…"),
-        "get_limits": (), "set_protocol": ("protocol",), "names": (),
+        "get_limits": (), "set_protocol": ("protocol",), "names": (), "start_tls": (),
     },
     "peer": {
         "send": ("size",), "eof": (), "close": (), "reset": (), "read": ("switch",),
@@ -231,7 +231,8 @@ class Reader:
         return word
 
     def declare_link(self, words: list[str], _line: str) -> None:
-        usage = "'link NAME tcp|unix client|server [buffered]' or 'link NAME at SERVER [buffered]'"
+        usage = ("'link NAME tcp|unix|tls client|server [buffered]' or "
+                 "'link NAME at SERVER [buffered]'")
         buffered = words[-1:] == ["buffered"]
         words = words[:-1] if buffered else words
         if len(words) != 3:
@@ -249,7 +250,7 @@ class Reader:
 
     def declare_server(self, words: list[str], _line: str) -> None:
         if len(words) not in (2, 3) or words[1] not in KINDS or words[2:] not in ([], ["idle"]):
-            raise self.fail("'server NAME tcp|unix [idle]'")
+            raise self.fail("'server NAME tcp|unix|tls [idle]'")
         name = self.new_name(words[0])
         self.now.servers[name] = Server(name, words[1], len(words) == 3)
 

@@ -15,9 +15,10 @@ ferry::Task<void> Server::start() {
   };
   ferry::ServerOptions tcp_options;
   tcp_options.start_serving = !idle_;
+  if (kind_ == "tls") tcp_options.ssl = &server_context();
   ferry::UnixServerOptions unix_options;
   unix_options.start_serving = !idle_;
-  auto task = kind_ == "tcp"
+  auto task = kind_ != "unix"
                   ? world_.loop.create_server(make, "127.0.0.1", 0, tcp_options)
                   : world_.loop.create_unix_server(make, world_.new_path(), unix_options);
   server = co_await std::move(task);

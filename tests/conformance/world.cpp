@@ -27,6 +27,8 @@ std::string word(const std::error_code& code) {
   if (code == std::errc::no_such_file_or_directory) return "no_entry";
   if (code == std::errc::connection_aborted) return "aborted";
   if (code == std::errc::not_connected) return "not_connected";
+  if (code == ferry::SslErrc::truncated) return "cut";
+  if (code.category() == ferry::ssl_category()) return "tls";
   return "os_" + std::to_string(code.value());
 }
 

@@ -4,6 +4,7 @@
 
 #include "plain_socket.hpp"
 #include "scenario.hpp"
+#include "tls.hpp"
 
 #include <ferry/ferry.hpp>
 
@@ -78,7 +79,8 @@ class Trace {
 class World;
 class Link;
 
-// The other end of a link: a plain socket that does what the scenario says.
+// The other end of a link: a plain socket that does what the scenario says; over TLS with OpenSSL
+// on it, and then `eof` says close_notify.
 class Peer {
  public:
   explicit Peer(Link& link);
@@ -88,17 +90,23 @@ class Peer {
   void watch_listener();
   void accept();
   void connect(const ferry::Address& address);
+  void begin_tls();
   Answer perform(const std::string& verb, const std::vector<std::string>& args);
   void log_bytes();
-  bool hears() const { return socket_ && !closed && !end_ && reading_; }
+  bool hears() const { return socket_ && !closed && !end_ && (reading_ || shakes_hands()); }
+  bool shakes_hands() const { return secret_ && !secret_->is_open(); }
   bool has_socket() const { return began_; }
+  // It will not see what the link says, its goodbye least of all.
+  bool is_deaf() const { return socket_ && !closed && !end_ && !hears(); }
+  std::size_t total() const { return secret_ ? sent : sent + out.size(); }  // of bytes to come
+  bool has_sent_all() const { return !socket_ || has_left(socket_.fileno()); }
   // What is on its way to us and must come.
   Answer waits_for() const;
   // Whether something is still between the two kernels that nobody reads yet.
   bool waits_to_arrive() const;
 
   std::size_t sent = 0, received = 0;
-  std::string out;  // to be sent
+  std::string out;  // to be sent, sealed if it must be
   bool ended = false, closed = false, was_reset = false;
   std::size_t accepted_at_close = 0;
   ferry::Address own, other;  // names
@@ -108,6 +116,7 @@ class Peer {
   void watch();
   void readable();
   void over(const std::string& how);
+  void came(std::string_view data);
   void took(std::size_t count);
   Answer send(const std::string& size);
   void push();
@@ -117,6 +126,7 @@ class Peer {
   World& world_;
   std::string name_;
   ferry::Socket listener_, socket_;
+  std::unique_ptr<SecretEnd> secret_;  // over TLS
   bool began_ = false;
   bool reading_ = true;
   std::optional<std::size_t> wanted_;  // so many bytes more
@@ -144,7 +154,9 @@ class Link {
   bool waits_to_arrive() const;
 
   World& world;
-  const std::string name, kind, side;
+  const std::string name;
+  std::string kind;  // of a link that is upgraded: tls
+  const std::string side;
   std::string server;
   const bool buffered;
   ferry::Transport* transport = nullptr;
@@ -157,6 +169,8 @@ class Link {
  private:
   Answer open();
   ferry::Task<void> connect();
+  ferry::Task<void> upgraded(ferry::Task<void> upgrade);
+  void start_tls();
   Answer ask(const std::string& verb, const std::vector<std::string>& args);
   void write(const std::vector<std::string>& sizes, bool lines);
   void limits(const std::vector<std::string>& marks);
@@ -164,6 +178,7 @@ class Link {
 
   bool opening_ = false;    // open() was asked for, and not refused
   bool returning_ = false;  // its task is not done yet
+  bool upgrading_ = false;  // start_tls() is not
   ferry::Address address_;
   std::map<std::string, int> counts_;
   int protocols_ = 0;

@@ -71,8 +71,7 @@ class End {
 
   bool done() const { return done_; }
   bool must_repeat() const { return repeat_ > 0; }
-  // A renegotiation that meets a close_notify is never done.
-  bool may_be_stuck() const { return messages_ > 0 && SSL_version(object_.ssl()) < TLS1_3_VERSION; }
+  bool renegotiates() const { return SSL_version(object_.ssl()) < TLS1_3_VERSION; }
   bool is_leaving() const { return out_.ended; }
   bool said_goodbye() const { return goodbye_; }
   bool heard_goodbye() const { return heard_goodbye_; }
@@ -135,7 +134,7 @@ class End {
   void change_keys(bool ask_the_other_too) {
     if (!done_ || must_repeat() || out_.ended || has_news() || messages_ == most_messages) return;
     ++messages_;
-    if (SSL_version(object_.ssl()) < TLS1_3_VERSION) {
+    if (renegotiates()) {
       SSL_renegotiate(object_.ssl());
     } else {
       SSL_key_update(object_.ssl(), ask_the_other_too ? SSL_KEY_UPDATE_REQUESTED
@@ -210,8 +209,9 @@ class Life {
         ends_{End{spec_of(contexts, false), ways_[0], ways_[1], honest_},
               End{spec_of(contexts, true), ways_[1], ways_[0], honest_}} {}
 
-  void run(bool shaken) {
-    if (shaken) join();
+  void run(unsigned flags) {
+    ends_early_ = (flags & 4) != 0;
+    if ((flags & 2) != 0) join();
     while (!input_.empty()) step();
     if (honest_) end_well();
   }
@@ -224,8 +224,12 @@ class Life {
     switch (what % 16) {
       case 0: join(); break;
       case 1: end.handshake(room()); break;
-      case 2: end.shutdown(room()); break;
-      case 3: end.change_keys((what & 16) != 0); break;
+      case 2:
+        if (ends_early_) end.shutdown(room());
+        break;
+      case 3:
+        if (!ends_early_ || !end.renegotiates()) end.change_keys((what & 16) != 0);
+        break;
       case 4: end.ask(); break;
       case 5:
         if ((what & 48) == 48) damage(ways_[side].wire);
@@ -290,9 +294,6 @@ class Life {
   }
   void end_well() {
     join();
-    const bool ending = ways_[0].ended || ways_[1].ended;
-    const bool may_be_stuck = ends_[0].may_be_stuck() || ends_[1].may_be_stuck();
-    if (ending && may_be_stuck) return;
     for (const End& end : ends_) {
       require(end.done(), "the handshake is done in the end");
       require(!end.must_repeat(), "no write waits for ever");
@@ -307,6 +308,7 @@ class Life {
 
   fuzz::Input input_;
   bool honest_ = true;
+  bool ends_early_ = false;  // a renegotiation that meets a close_notify is never done: not both
   Way ways_[2];  // from the client, from the server
   End ends_[2];
 };
@@ -320,6 +322,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const Contexts& contexts = contexts_of((flags & 1) != 0 ? ferry::TlsVersion::v1_2
                                                           : ferry::TlsVersion::v1_3);
   test::seed_openssl(1);  // whether the contexts were made now or before
-  Life{contexts, input}.run((flags & 2) != 0);
+  Life{contexts, input}.run(flags);
   return 0;
 }

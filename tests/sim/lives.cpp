@@ -46,8 +46,8 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     mine().made = true;
     pair_->talkers[side_] = this;
     ++lives_.counts_.connections;
-    // Two that close and read no more would wait for each other for ever.
-    transport.set_flush_timeout(Seconds{60.0});
+    // Two that close and read no more would wait for each other for ever; over TLS they read.
+    if (lives_.secrets_ == nullptr) transport.set_flush_timeout(Seconds{60.0});
     budget_ = 4 + static_cast<int>(dice(12));
     if (!lives_.upgrades_) return act_later();
     in_clear_ = true;
@@ -99,6 +99,7 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     mine().lost = true;
     pair_->talkers[side_] = nullptr;
     mine().clean = !error;
+    mine().why = error.what();
     timer_.cancel();
   }
 
@@ -141,8 +142,9 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     ferry::StartTlsOptions options{.server_side = server, .received = received};
     if (!server) options.server_hostname = "localhost";
     ferry::Loop& loop = lives_.world_.loop();
+    mine().upgrading = true;
     loop.create_task(lives_.upgraded(
-        loop.start_tls(*transport_, server ? secrets.server : secrets.client, options)));
+        loop.start_tls(*transport_, server ? secrets.server : secrets.client, options), mine()));
     act_later();
   }
 
@@ -233,7 +235,7 @@ class Talker final : public ferry::Protocol, public std::enable_shared_from_this
     } else {
       closed_ = true;
       mine().closed_early = !in().end_seen;
-      mine().hard = how == 7;
+      mine().hard = how == 7 || mine().upgrading;  // before there is a stream to be ended
       if (how == 7) dice(2) == 0 ? transport_->abort() : void(transport_->abort_with_reset());
       if (!transport_->is_closing()) transport_->close();
     }
@@ -269,9 +271,10 @@ ferry::Task<void> Lives::connect(int number) {
   }
 }
 
-ferry::Task<void> Lives::upgraded(ferry::Task<void> upgrade) {
+ferry::Task<void> Lives::upgraded(ferry::Task<void> upgrade, Side& side) {
   try {
     co_await std::move(upgrade);
+    side.upgrading = false;
     ++counts_.upgrades;
   } catch (const ferry::OsError& error) {
     // Truncated: the TLS below.
@@ -329,10 +332,22 @@ void Lives::watch_what_is_quiet() {
   quiet_.push_back(std::move(other));
 }
 
+// Over TLS no side is lost by an error, and none waits in vain, unless something cuts it short. (A
+// bare socket that is closed with input unread is reset by its system.)
+void Lives::judge_ends(std::uint16_t port, const Pair& pair) const {
+  const Side& one = pair.sides[0];
+  const Side& other = pair.sides[1];
+  if (!one.made || !other.made || one.hard || other.hard || world_.network().reset > 0) return;
+  for (const Side* const side : {&one, &other}) {
+    if (!side->clean) breach("port " + std::to_string(port) + ": lost by an error: " + side->why);
+  }
+}
+
 // What a side wrote before an orderly end has come in full to the other, unless that one did not
 // want it or the network cut the connection.
 void Lives::judge() const {
   for (const auto& [port, pair] : pairs_) {
+    if (secrets_ != nullptr) judge_ends(port, pair);
     for (int from : {0, 1}) {
       const Side& writer = pair.sides[from];
       const Side& reader = pair.sides[1 - from];

@@ -19,6 +19,8 @@ struct Ledger {
 };
 struct Side {
   bool made = false, lost = false, clean = false;
+  std::string why;           // it was lost
+  bool upgrading = false;    // by start_tls()
   bool hard = false;         // it aborted
   bool closed_early = false; // it closed before it saw the end
 };
@@ -50,8 +52,9 @@ class Lives {
  private:
   friend class Talker;
   ferry::Task<void> connect(int number);
-  ferry::Task<void> upgraded(ferry::Task<void> upgrade);
+  ferry::Task<void> upgraded(ferry::Task<void> upgrade, Side& side);
   void judge() const;
+  void judge_ends(std::uint16_t port, const Pair& pair) const;
   void watch_what_is_quiet();
 
   ferry::SimWorld& world_;
