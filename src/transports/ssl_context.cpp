@@ -312,8 +312,16 @@ void SslContext::load_default_certs() {
     internal::X509Ptr root{d2i_X509(nullptr, &bytes, static_cast<long>(der.size()))};
     if (root) roots.push_back(std::move(root));
   }
-  // Where the system has a store of its own, the paths that OpenSSL was built with are nobody's.
-  if (internal::add_trusted(state(), roots) > 0) return;
+  // Where the system has a store of its own, the paths that OpenSSL was built with are nobody's;
+  // those that somebody has set count.
+  if (internal::add_trusted(state(), roots) > 0) {
+    const char* const set_file = std::getenv(X509_get_default_cert_file_env());
+    const char* const set_folder = std::getenv(X509_get_default_cert_dir_env());
+    if (set_file != nullptr) SSL_CTX_load_verify_file(state().ctx, set_file);
+    if (set_folder != nullptr) SSL_CTX_load_verify_dir(state().ctx, set_folder);
+    ERR_clear_error();
+    return;
+  }
   SSL_CTX_set_default_verify_paths(state().ctx);
   ERR_clear_error();
   X509_STORE* const store = SSL_CTX_get_cert_store(state().ctx);
