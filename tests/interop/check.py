@@ -432,7 +432,7 @@ def ssl_server(tools):
                                 *tools.pair("client"))
             thread.join(SECONDS)
         expect("reused", [it["reused"] for it in made(text, 2)], ["false", "true"])
-        expect("what came back", len(re.findall("received 60000, the same", text)), 2)
+        expect("what came back", len(re.findall("received 24000, the same", text)), 2)
         expect("names", names, ["localhost", "localhost"])
         ended_clean(text, 2)
 
@@ -450,7 +450,8 @@ def asyncio_server(tools):
             context = context_of(tools, ssl.Purpose.CLIENT_AUTH, version)
             server = await asyncio.start_server(asyncio_echo, "127.0.0.1", 0, ssl=context)
             port = server.sockets[0].getsockname()[1]
-            text = await asyncio.to_thread(tools.client, port, "hello " * 10000)
+            # More than a record, less than a command line of Windows.
+            text = await asyncio.to_thread(tools.client, port, "hello " * 4000)
             server.close()
             expect_match("what came back", text, "received 60000, the same")
             ended_clean(text)
@@ -525,7 +526,8 @@ def curl_refuses(tools):
     with tools.https() as server:
         curl(tools, server, "URL/", status=60, name="elsewhere.example")
         curl(tools, server, "URL/", status=60, trusted="stranger")
-        server.wait_for("the peer gave up with the alert")
+        if not tools.prefix:  # Wine tells neither the alert nor the reset
+            server.wait_for("the peer gave up with the alert|connection reset")
         text = curl(tools, server, "URL/", "--http1.1")
         expect_match("the next page", text, "GET / HTTP/1.1")
 
