@@ -504,7 +504,8 @@ void SslChannel::finish() {
   }
   stage_ = Stage::finishing;
   object_->give_room(scratch(1));
-  object_->shutdown();
+  // In the midst of a renegotiation it cannot be said: then there is nothing to wait for.
+  if (object_->shutdown().status == SslStatus::failed) peer_ended_ = true;
   take_output();
   if (stage_ == Stage::over) return;
   if (!watched) watch_shutdown();

@@ -281,7 +281,9 @@ SslObject::Step SslObject::write(BytesView plaintext) {
   forget_errors();
   Step step;
   plaintext = plaintext.subview(0, most_plain);  // a repeated call goes on with the next record
-  // In a renegotiation a write would read on, and fail if data comes: that is for read().
+  // In a renegotiation a write would read on, and fail if data comes or has come: read() first.
+  const bool renegotiates = SSL_in_init(ssl_) == 1 && SSL_version(ssl_) < TLS1_3_VERSION;
+  if (renegotiates && SSL_has_pending(ssl_) == 1) return {SslStatus::want_input, 0};
   const BytesView input = std::exchange(input_, {});
   const int result = SSL_write_ex(ssl_, plaintext.data(), plaintext.size(), &step.count);
   if (result != 1) step = {judge(result), 0};
