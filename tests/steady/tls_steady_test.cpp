@@ -1,26 +1,10 @@
 // What a message costs over TLS, beside what the TLS library takes for itself.
+#include "steady/echo.hpp"
 #include "support/tls/tls_stream.hpp"
-
-#include <atomic>
 
 using namespace test;
 
-extern std::atomic<long> allocations;  // count_allocations.cpp
-
 namespace {
-
-class Echo final : public ferry::Protocol {
- public:
-  void connection_made(ferry::Transport& transport) override { transport_ = &transport; }
-  void data_received(ferry::BytesView data) override {
-    ++messages;
-    for (std::size_t at = 0; at < data.size(); at += 16) transport_->write(data.subview(at, 16));
-  }
-  long messages = 0;
-
- private:
-  ferry::Transport* transport_ = nullptr;
-};
 
 struct Served {
   std::shared_ptr<Echo> protocol = std::make_shared<Echo>();

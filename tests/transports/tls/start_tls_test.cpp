@@ -43,6 +43,18 @@ struct Upgrade {
   }
 };
 
+// Both ends of one connection, by ferry on both sides.
+void upgrade_both(World& world, ferry::Transport& server, const ferry::SslContext& context,
+                  ferry::Transport& client, const ferry::SslContext& trust) {
+  auto there =
+      world.loop.create_task(world.loop.start_tls(server, context, {.server_side = true}));
+  auto here = world.loop.create_task(
+      world.loop.start_tls(client, trust, {.server_hostname = "localhost"}));
+  world.run_until([&] { return there.done() && here.done(); });
+  here.take_result();
+  there.take_result();
+}
+
 }  // namespace
 
 TEST_CASE("start_tls() upgrades the same transport, and the protocol hears nothing of it",
@@ -283,13 +295,7 @@ TEST_CASE("a server's connection that is upgraded still belongs to the server", 
                                            server->sockets()[0].getsockname().port());
   auto client = world.run(std::move(task));
   world.run_until([&] { return ours->made; });
-  auto there = world.loop.create_task(
-      world.loop.start_tls(*ours->transport, context, {.server_side = true}));
-  auto here = world.loop.create_task(
-      world.loop.start_tls(*client.transport, trust, {.server_hostname = "localhost"}));
-  world.run_until([&] { return there.done() && here.done(); });
-  here.take_result();
-  there.take_result();
+  upgrade_both(world, *ours->transport, context, *client.transport, trust);
   server->close();
   auto closed = world.loop.create_task(server->wait_closed());
   world.settle();
@@ -312,13 +318,7 @@ TEST_CASE("TLS in TLS: each level ends by its own close_notify and is lost once"
       {.ssl = &trust});
   auto client = world.run(std::move(task));
   world.run_until([&] { return ours->made; });
-  auto there = world.loop.create_task(
-      world.loop.start_tls(*ours->transport, context, {.server_side = true}));
-  auto here = world.loop.create_task(
-      world.loop.start_tls(*client.transport, trust, {.server_hostname = "localhost"}));
-  world.run_until([&] { return there.done() && here.done(); });
-  here.take_result();
-  there.take_result();
+  upgrade_both(world, *ours->transport, context, *client.transport, trust);
   const std::string all = pattern(2 << 20), back = pattern(1 << 20, 3);
   client.transport->write(all);
   ours->transport->write(back);
