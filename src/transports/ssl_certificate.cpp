@@ -184,6 +184,13 @@ KeyPtr parse_key(const PemText& pem, const PasswordCallback& password) {
   broken(SslErrc::bad_key, pem, 0, "there is no private key in it");
 }
 
+std::string fingerprint_of(const X509& certificate) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  if (X509_digest(&certificate, EVP_sha256(), digest, &size) != 1) return {};
+  return hexadecimal({digest, size});
+}
+
 std::string subject_of(const X509& certificate) {
   return name_text(X509_get_subject_name(&certificate));
 }
@@ -198,11 +205,7 @@ Certificate describe(X509& certificate) {
   const std::string_view serial = bytes_of(X509_get0_serialNumber(&certificate));
   made.serial = hexadecimal(
       {reinterpret_cast<const unsigned char*>(serial.data()), serial.size()});
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  if (X509_digest(&certificate, EVP_sha256(), digest, &size) == 1) {
-    made.fingerprint_sha256 = hexadecimal({digest, size});
-  }
+  made.fingerprint_sha256 = fingerprint_of(certificate);
   const int length = i2d_X509(&certificate, nullptr);
   if (length > 0) {
     made.der.resize(static_cast<std::size_t>(length));

@@ -36,6 +36,7 @@ std::vector<X509Ptr> parse_certificates(const PemText& pem, SslErrc if_none);
 KeyPtr parse_key(const PemText& pem, const PasswordCallback& password);
 
 Certificate describe(X509& certificate);
+std::string fingerprint_of(const X509& certificate);  // SHA-256, hexadecimal
 // "CN=example.com,O=Example"
 std::string subject_of(const X509& certificate);
 

@@ -116,13 +116,15 @@ std::size_t add_trusted(SslContextState& state, const std::vector<X509Ptr>& cert
   X509_STORE* const store = SSL_CTX_get_cert_store(state.ctx);
   for (const X509Ptr& certificate : certificates) {
     if (X509_STORE_add_cert(store, certificate.get()) != 1) {
+      set_session_id_context(state);  // some are in
       throw SslError{SslErrc::bad_certificate,
                      fmt::format("trust {}: {}", subject_of(*certificate), openssl_reason())};
     }
-    note_trusted(state, describe(*certificate).fingerprint_sha256);
+    state.trusted += fingerprint_of(*certificate);
     // A server names whom it would accept to those clients that it asks for a certificate.
     if (state.server) SSL_CTX_add_client_CA(state.ctx, certificate.get());
   }
+  set_session_id_context(state);
   return certificates.size();
 }
 
