@@ -215,7 +215,7 @@ void SslChannel::advance(BytesView ciphertext) {
 
 void SslChannel::read_plaintext() {
   while (stage_ == Stage::open || stage_ == Stage::finishing) {
-    const bool discarding = discards();
+    const bool discarding = closing_;
     if (peer_ended_ || !(reading_ || discarding)) return;
     if (output_.size() > most_output) {
       stalled_ = true;
@@ -234,7 +234,7 @@ bool SslChannel::read_step(bool discarding) {
   const std::span<std::byte> into = discarding ? core_.scratch() : asked->read_buffer();
   if (into.empty() || stage_ >= Stage::leaving) return false;
   // What was asked may have changed everything.
-  if (owner_ != asked || discards() != discarding || !(reading_ || discarding)) return true;
+  if (owner_ != asked || closing_ != discarding || !(reading_ || discarding)) return true;
   object_->give_room(scratch(1));
   const auto [status, count] = object_->read(into);
   // What the TLS library answers goes out after the bytes were delivered: sending may fail.
@@ -256,7 +256,7 @@ bool SslChannel::read_step(bool discarding) {
       return false;
     case SslStatus::failed: break;
   }
-  if (discards()) {  // nobody waits for what it was
+  if (closing_) {  // nobody waits for what it was
     below_ended_ = true;
     finish_if_done();
   } else {
@@ -269,7 +269,7 @@ void SslChannel::peer_said_goodbye() {
   if (stage_ >= Stage::leaving) return;
   peer_ended_ = true;
   input_.clear();
-  if (!discards()) owner_->bytes_read(0);
+  if (!closing_) owner_->bytes_read(0);
   finish_if_done();
 }
 
@@ -280,27 +280,30 @@ void SslChannel::end_of_input() {
     return fail_handshake(Error::worded(std::make_error_code(std::errc::connection_reset),
                                         "the peer closed the connection"));
   }
-  if (discards()) return finish_if_done();
+  if (closing_) return finish_if_done();
   peer_ended_ = true;
   if (object_->ignores_truncation()) return owner_->bytes_read(0);
   object_->forget_session();
   fail(Error{SslErrc::truncated, "TLS"});
 }
 
+// Whether there is something to be read without new input.
+bool SslChannel::input_waits() const noexcept {
+  return !input_.empty() || end_waits_ || object_->has_pending();
+}
+
 void SslChannel::set_reading(bool on) {
   if (reading_ == on) return;
   reading_ = on;
   if (stage_ != Stage::open || advancing_) return;
-  const bool something =
-      !input_.empty() || below_ended_ || end_waits_ || object_->has_pending();
-  if (on && something && !peer_ended_) advance_later();
+  if (on && (input_waits() || below_ended_) && !peer_ended_) advance_later();
   update_reading();
 }
 
 // What comes is for the handshake, for the owner, or to be thrown away.
 void SslChannel::update_reading() {
   if (stage_ == Stage::waiting || stage_ >= Stage::leaving || advancing_) return;
-  const bool wanted = stage_ == Stage::handshake || reading_ || discards() || peer_ended_;
+  const bool wanted = stage_ == Stage::handshake || reading_ || closing_ || peer_ended_;
   below_->set_reading(wanted && !below_ended_ && input_.empty() && output_.size() <= most_output);
 }
 
@@ -325,12 +328,17 @@ void SslChannel::fail(const Error& error) {
 
 // --- Output ---
 
+// What is of the TLS library's own: at once if possible, else behind what waits already.
 void SslChannel::take_output() {
-  const std::size_t produced = object_->produced();
-  if (produced == 0) return;
-  const BytesView bytes{scratch(1).data(), produced};
+  BytesView bytes{scratch(1).data(), object_->produced()};
   object_->give_room({});
-  send_down(bytes);
+  if (bytes.empty()) return;
+  if (output_.empty() && below_->can_try()) {
+    bytes = bytes.subview(below_->try_write({&bytes, 1}));
+    if (bytes.empty() || stage_ == Stage::over) return;
+  }
+  queue_output(bytes);
+  below_->start_writing();
 }
 
 // In blocks of the size that the pool keeps.
@@ -338,16 +346,6 @@ void SslChannel::queue_output(BytesView bytes) {
   for (; !bytes.empty(); bytes = bytes.subview(BlockPool::standard)) {
     output_.append(bytes.subview(0, BlockPool::standard), core_.blocks());
   }
-}
-
-// What is of the TLS library's own: at once if possible, else behind what waits already.
-void SslChannel::send_down(BytesView bytes) {
-  if (output_.empty() && below_->can_try()) {
-    bytes = bytes.subview(below_->try_write({&bytes, 1}));
-    if (bytes.empty() || stage_ == Stage::over) return;
-  }
-  queue_output(bytes);
-  below_->start_writing();
 }
 
 bool SslChannel::can_try() const noexcept {
@@ -449,9 +447,6 @@ std::size_t SslChannel::pending(std::span<BytesView> views) {
       writing_ = false;
     } else {
       seal({plain.data(), count}, position);
-      std::size_t size = 0;
-      for (std::size_t i = 0; i < count; ++i) size += plain[i].size();
-      all_sealed_ = position == size && count < plain.size();
       queue_output({scratch(1).data(), object_->produced()});
       object_->give_room({});
     }
@@ -469,8 +464,8 @@ void SslChannel::bytes_written(std::size_t count) {
   }
   output_.consume(count, core_.blocks());
   const std::size_t plain = left(count);
-  // With nothing left, what the owner writes when it hears of that is tried at once.
-  if (output_.empty() && all_sealed_) writing_ = false;
+  // What the owner writes when it hears of that is tried at once.
+  if (output_.empty()) writing_ = false;
   if (plain > 0) owner_->bytes_written(plain);
   if (stage_ == Stage::over) return;
   if (output_.empty()) {
@@ -489,9 +484,7 @@ void SslChannel::bytes_written(std::size_t count) {
 void SslChannel::flush_and_finish() {
   if (std::exchange(closing_, true)) return;
   watch_shutdown();
-  if (stage_ == Stage::open && (!input_.empty() || end_waits_ || object_->has_pending())) {
-    advance_later();
-  }
+  if (stage_ == Stage::open && input_waits()) advance_later();
   update_reading();
 }
 
@@ -509,7 +502,7 @@ void SslChannel::finish() {
   take_output();
   if (stage_ == Stage::over) return;
   if (!watched) watch_shutdown();
-  if (!input_.empty() || end_waits_ || object_->has_pending()) advance_later();
+  if (input_waits()) advance_later();
   update_reading();
   finish_if_done();
 }

@@ -97,7 +97,6 @@ class SslChannel final : public Channel, private Channel::Owner {
   void fail_object();
   void fail_handshake(const Error& error);
   void take_output();
-  void send_down(BytesView bytes);
   void queue_output(BytesView bytes);
   std::size_t seal(std::span<const BytesView> views, std::size_t& position);
   std::size_t left(std::size_t cipher) noexcept;
@@ -105,8 +104,8 @@ class SslChannel final : public Channel, private Channel::Owner {
   void finish_if_done();
   void watch_shutdown();
   void check_shutdown();
-  bool held_back() const noexcept { return !reading_ && !discards(); }
-  bool discards() const noexcept { return stage_ == Stage::finishing || closing_; }
+  bool held_back() const noexcept { return !reading_ && !closing_; }
+  bool input_waits() const noexcept;
   std::span<std::byte> scratch(std::size_t which) const { return core_.scratch(level_ + which); }
 
   static constexpr std::size_t scratches = 3;  // in, out, and to put small pieces together
@@ -131,8 +130,7 @@ class SslChannel final : public Channel, private Channel::Owner {
   bool server_side_;
   bool reading_ = false;          // what the owner wants
   bool writing_ = false;
-  bool all_sealed_ = false;       // the last batch held all that the owner had then
-  bool closing_ = false;          // the owner wants no more input, only its output flushed
+  bool closing_ = false;          // the owner's output is flushed, what comes is thrown away
   bool below_is_open_;
   bool advancing_ = false;
   bool advance_scheduled_ = false;
