@@ -197,12 +197,12 @@ std::shared_ptr<void> LoopCore::leave(LoopMember& member) noexcept {
   return std::move(member.self_);
 }
 
-// --- Tasks ---
-
 void LoopCore::make_layer(std::size_t level) {
   if (layers_.size() < level) layers_.resize(level);
   layers_[level - 1].reset(new std::byte[layer_size]);
 }
+
+// --- Tasks ---
 
 void LoopCore::start_task(std::shared_ptr<RootTask> task) {
   check_usable("create_task");

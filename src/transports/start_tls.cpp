@@ -43,9 +43,12 @@ Task<void> Loop::start_tls(Transport& transport, const SslContext& context,
   }
   if (!stream->self()) throw MisuseError{"start_tls: the connection is lost"};
   std::shared_ptr<internal::StreamTransport> alive{stream->self(), stream};
-  const internal::SslRequest request{"start_tls", &context, options.server_hostname,
-                               options.ssl_handshake_timeout, options.ssl_shutdown_timeout,
-                               options.ssl_session};
+  const internal::SslRequest request{"start_tls",
+                                     &context,
+                                     options.server_hostname,
+                                     options.ssl_handshake_timeout,
+                                     options.ssl_shutdown_timeout,
+                                     options.ssl_session};
   const internal::SslSpec spec = options.server_side
                                      ? internal::server_spec(request)
                                      : internal::client_spec(request, std::nullopt);

@@ -400,13 +400,9 @@ std::size_t StreamTransport::get_write_buffer_size() {
 
 void StreamTransport::set_write_buffer_limits(WriteBufferMarks marks) {
   if (life_.phase() != Phase::lost) core().check_thread("set_write_buffer_limits");
-  if (life_.phase() != Phase::lost) attempt();
-  set_marks(marks);
-}
-
-void StreamTransport::set_marks(WriteBufferMarks marks) {
   flow_.set(marks, channel_ ? channel_->default_high_mark() : FlowControl::default_high);
   if (life_.phase() == Phase::lost || life_.phase() == Phase::opening) return;
+  attempt();
   judge_pause();
   // pause_writing() may have ended us.
   if (life_.phase() == Phase::lost || !flow_.must_resume(queue_.size())) return;
@@ -444,7 +440,7 @@ void StreamTransport::start_tls(const SslSpec& spec, BytesView received, Opened 
   if (life_.phase() != Phase::open) return;  // lost just now: end() tells
   channel_->set_owner(*this);
   life_.forbid_half_close();
-  if (!flow_.chosen()) set_marks({});
+  if (!flow_.chosen()) set_write_buffer_limits({});
   channel_->set_reading(is_reading());
   if (const Error error = channel_->open()) failed(error);
 }

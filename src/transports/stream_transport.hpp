@@ -108,7 +108,6 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   void attempt();
   void queue_rest(BytesView data);
   void after_queueing();
-  void set_marks(WriteBufferMarks marks);
   void judge_pause();
   void resume_if_low();
   void begin_flush();
