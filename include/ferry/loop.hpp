@@ -82,6 +82,13 @@ struct Connection {
   std::shared_ptr<P> protocol;
 };
 
+// The same for datagrams: what create_datagram_endpoint() gives.
+template <class P = BaseDatagramProtocol>
+struct DatagramEndpoint {
+  std::shared_ptr<DatagramTransport> transport;
+  std::shared_ptr<P> protocol;
+};
+
 struct ConnectOptions {
   Family family = Family::none;        // none: any
   std::string_view local_host = {};    // bind to it first; resolved if it is a name
@@ -114,15 +121,35 @@ struct UnixServerOptions {
   std::optional<Seconds> ssl_handshake_timeout = {};
   std::optional<Seconds> ssl_shutdown_timeout = {};
 };
+// An endpoint has a local address, a remote one, both, or only a family. Each is an address,
+// which wins, or a host and a port, which are resolved.
+struct DatagramOptions {
+  Address local_addr = {};
+  Address remote_addr = {};            // to whom, and from nobody else
+  std::string_view local_host = {};
+  Port local_port = 0;
+  std::string_view remote_host = {};
+  Port remote_port = 0;
+  Family family = Family::none;
+  bool reuse_port = false;
+  // SO_BROADCAST. With a remote address the socket is then not connected: datagrams come from
+  // whoever answers.
+  bool allow_broadcast = false;
+  bool packet_info = false;            // fills Datagram::info of what comes
+  // Whether the kernel may cut what is sent into datagrams, and join those that came, where it can
+  // (GSO, GRO): one call for many of one size. The protocol sees no difference.
+  bool offload = true;
+};
 
 // Makes protocols, and knows where it was asked to.
-class StreamProtocolFactory {
+template <class P>
+class ProtocolFactory {
  public:
-  using Make = Function<std::shared_ptr<StreamProtocol>()>;
-  StreamProtocolFactory() noexcept = default;
-  StreamProtocolFactory(Make make, const std::source_location& where) noexcept
+  using Make = Function<std::shared_ptr<P>()>;
+  ProtocolFactory() noexcept = default;
+  ProtocolFactory(Make make, const std::source_location& where) noexcept
       : make_{std::move(make)}, where_{where} {}
-  std::shared_ptr<StreamProtocol> operator()() { return make_(); }
+  std::shared_ptr<P> operator()() { return make_(); }
   const std::source_location& where() const noexcept { return where_; }
   void reset() noexcept { make_.reset(); }
 
@@ -130,6 +157,8 @@ class StreamProtocolFactory {
   Make make_;
   std::source_location where_;
 };
+using StreamProtocolFactory = ProtocolFactory<StreamProtocol>;
+using DatagramProtocolFactory = ProtocolFactory<BaseDatagramProtocol>;
 
 // Runs callbacks, timers, transports and tasks, in one thread. Everything of it but
 // call_soon_threadsafe() belongs to the thread that runs it (S-005); in debug mode other threads
@@ -292,6 +321,23 @@ class FERRY_API Loop {
     return listen_unix(erased(std::move(factory), where), path, options);
   }
 
+  // An endpoint for datagrams: UDP, or a Unix socket of that kind if an address is a path,
+  // where a stale socket file is removed first. Without any address or family it is a
+  // std::invalid_argument; a port is never shared unasked (T-151).
+  template <class Factory>
+  auto create_datagram_endpoint(Factory factory, DatagramOptions options,
+                                Where where = Where::current()) {
+    return typed_endpoint<Factory>(
+        open_datagrams(erased_datagrams(std::move(factory), where), options));
+  }
+  // On a datagram socket that the caller made. Of the options only packet_info and offload count.
+  template <class Factory>
+  auto create_datagram_endpoint(Factory factory, Socket&& sock, DatagramOptions options = {},
+                                Where where = Where::current()) {
+    return typed_endpoint<Factory>(adopt_datagrams(erased_datagrams(std::move(factory), where),
+                                                   std::move(sock), options));
+  }
+
   // Upgrades an open connection of this loop's to TLS, also one that is TLS already (A-010, C-21).
   // The transport stays the same object and keeps its protocol, which hears nothing of it; the
   // task is done when the handshake is.
@@ -378,6 +424,27 @@ class FERRY_API Loop {
     co_return result;
   }
 
+  using ErasedEndpoint = DatagramEndpoint<BaseDatagramProtocol>;
+  template <class Factory>
+  static DatagramProtocolFactory erased_datagrams(Factory factory, const Where& where) {
+    static_assert(std::is_base_of_v<BaseDatagramProtocol, ProtocolOf<Factory>>,
+                  "the factory returns a shared_ptr to a DatagramProtocol or a "
+                  "DatagramBatchProtocol");
+    return {std::move(factory), where};
+  }
+  template <class Factory>
+  static Task<DatagramEndpoint<ProtocolOf<Factory>>> typed_endpoint(Task<ErasedEndpoint> task) {
+    return endpoint_as<ProtocolOf<Factory>>(std::move(task));
+  }
+  template <class P>
+  static Task<DatagramEndpoint<P>> endpoint_as(Task<ErasedEndpoint> task) {
+    ErasedEndpoint made = co_await std::move(task);
+    DatagramEndpoint<P> result;
+    result.transport = std::move(made.transport);
+    result.protocol = std::static_pointer_cast<P>(std::move(made.protocol));
+    co_return result;
+  }
+
   Task<Erased> connect_tcp(StreamProtocolFactory factory, std::string_view host, Port port,
                            const ConnectOptions& options);
   Task<Erased> connect_socket(StreamProtocolFactory factory, Socket&& sock,
@@ -393,6 +460,10 @@ class FERRY_API Loop {
                                               const ServerOptions& options);
   Task<std::shared_ptr<Server>> listen_unix(StreamProtocolFactory factory, std::string_view path,
                                             const UnixServerOptions& options);
+  Task<ErasedEndpoint> open_datagrams(DatagramProtocolFactory factory,
+                                      const DatagramOptions& options);
+  Task<ErasedEndpoint> adopt_datagrams(DatagramProtocolFactory factory, Socket&& sock,
+                                       const DatagramOptions& options);
   void check_can_run() const;
   void run_until_done(internal::FutureState& future);
   void start_task(std::shared_ptr<internal::RootTask> task);
@@ -404,6 +475,7 @@ class FERRY_API Loop {
 static_assert(std::is_trivially_destructible_v<ConnectOptions>);
 static_assert(std::is_trivially_destructible_v<ServerOptions>);
 static_assert(std::is_trivially_destructible_v<UnixServerOptions>);
+static_assert(std::is_trivially_destructible_v<DatagramOptions>);
 static_assert(std::is_trivially_destructible_v<SslOptions>);
 static_assert(std::is_trivially_destructible_v<StartTlsOptions>);
 

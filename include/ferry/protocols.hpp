@@ -2,14 +2,15 @@
 //
 //   start -> connection_made -> data_received* -> eof_received? -> connection_lost -> end
 //
-// Derive from Protocol (or BufferedProtocol), override what you need: every callback has an empty
-// default (S-055). All of them are called by the loop's thread, one at a time, and, but for
+// For datagrams: connection_made -> (datagram_received | error_received)* -> connection_lost.
+//
+// Derive from Protocol (or BufferedProtocol, DatagramProtocol, DatagramBatchProtocol), override
+// what you need: every callback has an empty default (S-055). All of them are called by the loop's thread, one at a time, and, but for
 // pause_writing(), never from inside a call of yours into the transport.
 //
 // What a callback throws (C-15):
 //   data_received, eof_received, get_buffer, buffer_updated   the connection is lost with it
-//   connection_made, pause_writing, resume_writing, connection_lost   reported to the loop's
-//   exception
+//   all others                                                reported to the loop's exception
 //                                                             handler; the connection goes on
 #pragma once
 
@@ -79,6 +80,42 @@ class FERRY_API BufferedProtocol : public StreamProtocol {
   virtual std::span<std::byte> get_buffer(std::size_t hint);
   // `count` bytes, at least one, have come into the memory that get_buffer() gave.
   virtual void buffer_updated(std::size_t count);
+};
+
+// What both kinds of datagram protocols have in common (S-057). Whatever their callbacks throw goes
+// to the loop's exception handler, and the endpoint goes on (C-15).
+class FERRY_API BaseDatagramProtocol : public BaseProtocol {
+ public:
+  ~BaseDatagramProtocol() override;
+  // The endpoint is there. `transport` is valid until connection_lost() has returned.
+  virtual void connection_made(DatagramTransport& transport);
+  // A datagram that was sent, or was to be received, failed; the endpoint stays open (S-076). Most
+  // datagrams that get lost are never reported.
+  virtual void error_received(const Error& exc);
+
+ private:
+  friend class DatagramProtocol;
+  friend class DatagramBatchProtocol;
+  BaseDatagramProtocol() = default;
+};
+
+// Datagrams, one by one.
+class FERRY_API DatagramProtocol : public BaseDatagramProtocol {
+ public:
+  DatagramProtocol() = default;
+  ~DatagramProtocol() override;
+  // A whole datagram, which may be empty, and who sent it: the empty address for a Unix socket
+  // without a name (S-075). `data` is valid until this returns.
+  virtual void datagram_received(BytesView data, const Address& addr);
+};
+
+// Datagrams, as many at once as the system had.
+class FERRY_API DatagramBatchProtocol : public BaseDatagramProtocol {
+ public:
+  DatagramBatchProtocol() = default;
+  ~DatagramBatchProtocol() override;
+  // At least one. Their bytes are valid until this returns.
+  virtual void datagrams_received(std::span<const Datagram> datagrams);
 };
 
 // A factory for the class itself: create_server(ferry::make<EchoServer>, "127.0.0.1", 8888).

@@ -11,7 +11,7 @@
 //
 // Every address of IPv4 and IPv6 is this machine's, Unix paths are names in the world and no files.
 // A world and all that was made in it belong to the thread that made it; threads of one's own have
-// no place in it, since their pace is no dice's. Not simulated: datagrams, child processes.
+// no place in it, since their pace is no dice's. Not simulated: child processes.
 #pragma once
 
 #include <ferry/error.hpp>
@@ -50,6 +50,12 @@ struct SimNetwork {
   double refused = 0;               // of a connect, though a server is there
   double unanswered = 0;            // of a connect: it times out, after two minutes
   double accept_fails = 0;          // of an accept: out of descriptors
+  // Of datagrams: what of them arrives, how often, in which order. One larger than `mtu` bytes is
+  // refused when it is sent; what finds `buffer` bytes waiting at its receiver is lost.
+  double lost = 0;
+  double duplicated = 0;
+  double reordered = 0;             // overtaken by later ones
+  std::size_t mtu = 65507;
 };
 
 // Thrown out of Loop::run_* when a world's loop would sleep for ever: nothing is under way, no

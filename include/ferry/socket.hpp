@@ -14,6 +14,13 @@ namespace ferry {
 using NativeHandle = std::intptr_t;
 inline constexpr NativeHandle invalid_handle = -1;
 
+// A multicast group to be received: from everybody, or from `source` only.
+struct MulticastGroup {
+  Address group;                      // its port does not matter
+  Address source = {};
+  std::uint32_t interface_index = 0;  // 0: the system's choice
+};
+
 // What get_extra_info(ferry::socket) gives: the handle of a transport, for options and names.
 // Reading, writing and closing it belong to the transport. Empty once the transport has closed it.
 class FERRY_API SocketView {
@@ -29,6 +36,16 @@ class FERRY_API SocketView {
   // The system's own numbers: setsockopt(SOL_SOCKET, SO_KEEPALIVE, 1). Throw OsError.
   void setsockopt(int level, int option, int value) const;
   int getsockopt(int level, int option) const;
+
+  // For datagrams; each knows IPv4's and IPv6's way. They throw OsError that names what was asked,
+  // and std::invalid_argument for a group that is none, or a number outside of 0 … 255.
+  void join_multicast(const MulticastGroup& group) const;
+  void leave_multicast(const MulticastGroup& group) const;
+  void set_multicast_interface(std::uint32_t interface_index) const;  // of what is sent
+  void set_multicast_hops(int hops) const;  // 1: not beyond this network
+  void set_multicast_loop(bool on) const;   // whether this machine hears what is sent
+  void set_hops(int hops) const;            // TTL
+  void set_traffic_class(int value) const;  // TOS: DSCP, and ECN in the lowest two bits
 
  private:
   NativeHandle handle_ = invalid_handle;

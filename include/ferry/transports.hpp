@@ -9,6 +9,7 @@
 // These are interfaces: users may write transports of their own (S-054).
 #pragma once
 
+#include <ferry/address.hpp>
 #include <ferry/bytes.hpp>
 #include <ferry/export.hpp>
 #include <ferry/handle.hpp>
@@ -138,6 +139,50 @@ class FERRY_API Transport : public ReadTransport, public WriteTransport {
   // As abort(), but the peer sees a reset (RST) instead of an end, where the network has one
   // (T-058). Refused (false, nothing changed) once write_eof() or close() has begun an orderly end.
   virtual bool abort_with_reset() = 0;
+};
+
+// Which way a datagram came (DatagramOptions::packet_info), or shall go.
+struct PacketInfo {
+  Address local = {};                 // the address here, without a port; empty: the system's choice
+  std::uint32_t interface_index = 0;  // 0: the system's choice
+  std::optional<std::uint8_t> traffic_class = {};  // DSCP and, in the lowest two bits, ECN
+};
+
+// One datagram among many. `addr` is who sent it, or who shall have it.
+struct Datagram {
+  BytesView data;
+  Address addr = {};
+  PacketInfo info = {};
+};
+
+// Datagrams in both directions: UDP, Unix sockets of that kind. What comes and goes is whole
+// datagrams, an empty one too (C-17). Whether one arrives, and in which order, only the network
+// knows.
+class FERRY_API DatagramTransport : public ReadTransport {
+ public:
+  // Closes at once: what is queued is dropped, connection_lost(none) follows in a later turn
+  // (S-045).
+  virtual void abort() = 0;
+
+  // Sends `data` to `addr`; never blocks (S-044). Without an address, or with the same one, to the
+  // one that the endpoint was made with (S-043); another one is a std::invalid_argument there
+  // (C-18), and so is none where there is none. The caller's memory is free for use afterwards.
+  // Inside a callback of the loop datagrams are gathered, and leave in as few system calls as the
+  // system allows when all that had come was delivered.
+  // What the network or the system refuses (too large, another family's address, no leave to
+  // broadcast, nobody listens) comes as error_received(), in a later turn; the other datagrams and
+  // the endpoint are not harmed. After close(), abort() or a loss it is dropped.
+  virtual void sendto(BytesView data, const Address& addr = {}) = 0;
+  // The same as a sendto() of each, and each may say which way it shall leave. One that is refused
+  // as sendto() would throws, and then none of them is sent.
+  virtual void sendto_many(std::span<const Datagram> datagrams) = 0;
+
+  // Bytes of what was given to sendto() and not yet taken by the system; each datagram counts 8
+  // more, so that empty ones count too. Exact, O(1) (C-14).
+  virtual std::size_t get_write_buffer_size() = 0;
+  virtual WriteBufferLimits get_write_buffer_limits() const noexcept = 0;
+  // As WriteTransport's. Systems with kqueue never let a datagram wait: they drop it (S-082).
+  virtual void set_write_buffer_limits(WriteBufferMarks marks = {}) = 0;
 };
 
 }  // namespace ferry

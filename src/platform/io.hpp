@@ -27,6 +27,8 @@ class IoHandler {
   ~IoHandler() = default;
 };
 
+struct DatagramBatch;
+
 class IoContext {
  public:
   virtual bool edge_triggered() const noexcept = 0;
@@ -42,6 +44,7 @@ class IoContext {
   virtual void again_later(Ticket ticket, std::uint32_t ready) = 0;
   // One buffer for everybody who reads and passes on at once.
   virtual std::span<std::byte> scratch() noexcept = 0;
+  virtual DatagramBatch& datagram_batch() = 0;
 
  protected:
   ~IoContext() = default;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "platform/channel.hpp"
+#include "platform/datagrams.hpp"
 #include "platform/io.hpp"
 
 #include <ferry/address.hpp>
@@ -15,16 +16,31 @@
 
 namespace ferry::internal {
 
+struct DatagramSpec {
+  Family family = Family::none;
+  Address local;   // empty: not bound
+  Address remote;  // empty: not connected
+  bool reuse_port = false;
+  bool broadcast = false;
+};
+struct DatagramSetup {
+  Family family = Family::none;
+  bool connected = false;
+  bool packet_info = false;
+  bool offload = false;
+};
+
 struct BindSpec {
   Address address;
   bool reuse_address = false;
   bool reuse_port = false;
 };
 
-enum class SocketKind : std::uint8_t { not_a_stream, unconnected, listening, connected };
+enum class SocketKind : std::uint8_t { other, datagrams, unconnected, listening, connected };
 struct SocketFacts {
-  SocketKind kind = SocketKind::not_a_stream;
+  SocketKind kind = SocketKind::other;
   Family family = Family::none;
+  bool has_peer = false;  // of datagrams: connected
 };
 
 // A connect() that is under way. Destroying it ends the attempt and closes its socket (T-121,
@@ -83,11 +99,15 @@ class Network {
   // Throws OsError if the socket cannot be made non-blocking.
   virtual std::unique_ptr<Channel> channel(IoContext& io, Socket socket, Family family, bool fresh,
                                            const Error& died) = 0;
+  // A socket for datagrams, and as a channel; the latter throws OsError if it cannot be set up.
+  virtual Error datagram_socket(const DatagramSpec& spec, Socket& out) = 0;
+  virtual std::unique_ptr<DatagramChannel> datagrams(IoContext& io, Socket socket,
+                                                     const DatagramSetup& setup) = 0;
   virtual void keep_alive(const Socket& socket) noexcept = 0;
 
   // A Unix path's file: is a stale socket there, and whose is it?
   enum class PathState : std::uint8_t { free, stale_socket, in_use };
-  virtual PathState look_at_path(const Address& address) = 0;
+  virtual PathState look_at_path(const Address& address, bool datagrams = false) = 0;
   virtual void remove_path(const Address& address) noexcept = 0;
   // Names the file, so that it can be told from one that replaced it; empty if there is none.
   struct FileId {

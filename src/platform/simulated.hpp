@@ -19,6 +19,9 @@ class SimulatedSockets {
   virtual Address peer_address(NativeHandle handle) = 0;
   virtual int set_option(NativeHandle handle, int level, int option, int value) = 0;
   virtual int get_option(NativeHandle handle, int level, int option, int& value) = 0;
+  virtual int membership(NativeHandle handle, const Address& group, const Address& source,
+                         bool join) = 0;
+  virtual int set_datagram_option(NativeHandle handle, int option, int value) = 0;
 
  protected:
   ~SimulatedSockets() = default;

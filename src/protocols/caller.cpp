@@ -1,21 +1,13 @@
 #include "protocols/caller.hpp"
 
+#include "protocols/report.hpp"
+
 #include <stdexcept>
 #include <string>
 #include <system_error>
 
 namespace ferry::internal {
 namespace {
-
-void report(const ProtocolCaller::Site& site, StreamProtocol* protocol, const std::string& message,
-            const Error& error) {
-  ExceptionContext context;
-  context.message = message;
-  context.exception = error;
-  context.transport = &site.transport;
-  context.protocol = protocol;
-  site.loop.call_exception_handler(context);
-}
 
 bool is_system_error(const std::exception_ptr& exception) noexcept {
   try {
@@ -53,7 +45,7 @@ bool ProtocolCaller::expect(const Site& site, bool in_order, const char* callbac
   if (in_order) return true;
   const std::string message = std::string{"ferry broke its contract: "} + callback +
                               "() out of order; the call was not made";
-  report(site, protocol_.get(), message, Error{});
+  report(site.loop, site.transport, protocol_.get(), message, Error{});
   return false;
 }
 
@@ -66,7 +58,7 @@ Error ProtocolCaller::guarded(const Site& site, const char* callback, bool fatal
   } catch (...) {
     Error error{std::current_exception()};
     if (!fatal || !is_system_error(error.exception())) {
-      report(site, protocol_.get(),
+      report(site.loop, site.transport, protocol_.get(),
              std::string{fatal ? "fatal error: " : ""} + callback + "() threw", error);
     }
     return error;

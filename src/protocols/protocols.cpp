@@ -23,4 +23,14 @@ BufferedProtocol::~BufferedProtocol() = default;
 std::span<std::byte> BufferedProtocol::get_buffer(std::size_t) { return {}; }
 void BufferedProtocol::buffer_updated(std::size_t) {}
 
+BaseDatagramProtocol::~BaseDatagramProtocol() = default;
+void BaseDatagramProtocol::connection_made(DatagramTransport&) {}
+void BaseDatagramProtocol::error_received(const Error&) {}
+
+DatagramProtocol::~DatagramProtocol() = default;
+void DatagramProtocol::datagram_received(BytesView, const Address&) {}
+
+DatagramBatchProtocol::~DatagramBatchProtocol() = default;
+void DatagramBatchProtocol::datagrams_received(std::span<const Datagram>) {}
+
 }  // namespace ferry

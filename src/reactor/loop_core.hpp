@@ -2,6 +2,7 @@
 #pragma once
 
 #include "platform/backend.hpp"
+#include "platform/datagrams.hpp"
 #include "platform/io.hpp"
 #include "reactor/block_pool.hpp"
 #include "reactor/call_slots.hpp"
@@ -79,6 +80,10 @@ class LoopCore final : public IoContext {
   void again(Ticket ticket, std::uint32_t ready) override;
   void again_later(Ticket ticket, std::uint32_t ready) override;
   std::span<std::byte> scratch() noexcept override { return {scratch_.get(), scratch_size}; }
+  DatagramBatch& datagram_batch() override {
+    if (!datagram_batch_) datagram_batch_ = std::make_unique<DatagramBatch>();
+    return *datagram_batch_;
+  }
   // More of them, for the layers of a stream: level 1 and up, made when first asked for.
   std::span<std::byte> scratch(std::size_t level) {
     if (level > layers_.size() || !layers_[level - 1]) make_layer(level);
@@ -234,6 +239,7 @@ class LoopCore final : public IoContext {
   std::vector<std::shared_ptr<RootTask>> tasks_;
   std::unique_ptr<std::byte[]> scratch_;
   std::vector<std::unique_ptr<std::byte[]>> layers_;
+  std::unique_ptr<DatagramBatch> datagram_batch_;
   BlockPool blocks_;
   std::unordered_map<NativeHandle, std::shared_ptr<UserWatch>> user_watches_;
   struct SignalHandler {

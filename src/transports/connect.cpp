@@ -161,7 +161,8 @@ void check_connected(LoopCore& core, const char* call, const Socket& sock) {
   core.check_thread(call);
   const std::string name = std::string{call} + ": socket " + std::to_string(sock.fileno());
   switch (core.network().inspect(sock).kind) {
-    case SocketKind::not_a_stream: throw std::invalid_argument{name + " is not a stream socket"};
+    case SocketKind::other:
+    case SocketKind::datagrams: throw std::invalid_argument{name + " is not a stream socket"};
     case SocketKind::listening: throw std::invalid_argument{name + " is listening"};
     case SocketKind::unconnected: throw std::invalid_argument{name + " is not connected"};
     case SocketKind::connected: break;

@@ -31,6 +31,11 @@ namespace ferry::internal::calls {
 
 using AddrInfo = addrinfo;
 using Part = iovec;  // of what is sent by one call
+}  // namespace ferry::internal::calls
+
+#include "platform/sockets/datagram_parts.hpp"
+
+namespace ferry::internal::calls {
 inline Part part(const void* data, std::size_t size) noexcept {
   return {const_cast<void*>(data), size};
 }
@@ -70,6 +75,25 @@ inline NativeHandle accept(NativeHandle handle, sockaddr* address, socklen_t* le
   });
   return complete(made, Blocking::no, features.accept4);
 }
+NativeHandle datagram_socket(int family);
+// Many by one system call, where there is one. They begin and end with whole datagrams.
+DatagramsMoved receive_many(NativeHandle handle, DatagramIn* in, std::size_t count,
+                            ReceiveWhat what);
+DatagramsMoved send_many(NativeHandle handle, DatagramOut* out, std::size_t count);
+// Whether send_many() and receive_many() know `segment`, for this socket.
+bool can_cut_segments(NativeHandle handle);
+bool join_segments(NativeHandle handle);
+// 0, or -1 and errno.
+int tell_packet_ways(NativeHandle handle, int family);
+int membership(NativeHandle handle, int family, const Membership& of, bool join);
+int set_option(NativeHandle handle, int family, DatagramOption option, int value);
+// Whether the system drops a datagram of this family, rather than let it wait, when it has no
+// buffers (S-082).
+bool drops_datagrams(int family) noexcept;
+// Errors that wait beside the datagrams (IP_RECVERR, time stamps): they would be reported for ever.
+void drop_error_queue(NativeHandle handle) noexcept;
+// An unconnected socket does not hear of unreachable ports; here it never does.
+inline void ignore_unreachable(NativeHandle) noexcept {}
 // Of Unix sockets; they block.
 int socket_pair(NativeHandle (&pair)[2]);
 // EINPROGRESS: under way.

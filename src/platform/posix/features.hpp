@@ -5,6 +5,8 @@
 #pragma once
 
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +19,9 @@ struct Features {
   bool pipe2 = true;
   bool socket_flags = true;  // SOCK_CLOEXEC and SOCK_NONBLOCK
   bool msg_nosignal = true;  // and may be relied on
+  bool message_batches = true;  // recvmmsg() and sendmmsg()
+  bool segmentation = true;     // UDP_SEGMENT and UDP_GRO
+  bool drops_datagrams = false; // what there is no room for, instead of letting it wait (S-082)
 };
 
 #if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK)
@@ -42,6 +47,12 @@ inline constexpr int so_nosigpipe = SO_NOSIGPIPE;
 inline constexpr int so_nosigpipe = 0;  // there is none
 #endif
 
+#ifdef __linux__
+inline constexpr bool datagrams_are_dropped = false;
+#else
+inline constexpr bool datagrams_are_dropped = true;
+#endif
+
 #ifdef __APPLE__
 // Its headers are newer than the oldest kernels that they are used for.
 inline constexpr bool msg_nosignal_is_obeyed = false;
@@ -49,8 +60,29 @@ inline constexpr bool msg_nosignal_is_obeyed = false;
 inline constexpr bool msg_nosignal_is_obeyed = msg_nosignal != 0;
 #endif
 
+#ifdef MSG_WAITFORONE
+inline constexpr bool has_message_batches = true;
+using MessageHeader = mmsghdr;
+#else
+inline constexpr bool has_message_batches = false;
+struct MessageHeader {
+  msghdr msg_hdr;
+  unsigned msg_len;
+};
+inline int recvmmsg(int, MessageHeader*, unsigned, int, timespec*) { return errno = ENOSYS, -1; }
+inline int sendmmsg(int, MessageHeader*, unsigned, int) { return errno = ENOSYS, -1; }
+#endif
+
+#if defined(UDP_SEGMENT) && defined(UDP_GRO)
+inline constexpr int udp_segment = UDP_SEGMENT, udp_gro = UDP_GRO;
+#else
+inline constexpr int udp_segment = 0, udp_gro = 0;  // there is none
+#endif
+
 inline constexpr Features system_features{has_flags_at_birth, has_flags_at_birth,
-                                          has_flags_at_birth, msg_nosignal_is_obeyed};
+                                          has_flags_at_birth, msg_nosignal_is_obeyed,
+                                          has_message_batches, udp_segment != 0,
+                                          datagrams_are_dropped};
 #ifdef FERRY_TEST_HOOKS
 inline constinit Features features = system_features;
 #else

@@ -30,6 +30,45 @@ class SimCalls {
     errno = EAFNOSUPPORT;
     return -1;
   }
+  NativeHandle datagram_socket(int family) const {
+    for (const Family known : {Family::ipv4, Family::ipv6, Family::unix_socket}) {
+      if (family == system_family(known)) return world_->open(known, true);
+    }
+    errno = EAFNOSUPPORT;
+    return -1;
+  }
+  calls::DatagramsMoved receive_many(NativeHandle handle, calls::DatagramIn* in,
+                                     std::size_t count, calls::ReceiveWhat) const {
+    for (std::size_t i = 0; i < count; ++i) {
+      SimDatagram datagram;
+      if (world_->receive_datagram(handle, datagram) != 0) return {i, errno};
+      in[i].truncated = datagram.bytes.size() > in[i].room;
+      in[i].size = datagram.bytes.copy(reinterpret_cast<char*>(in[i].data), in[i].room);
+      in[i].segment = 0;
+      in[i].from_length = datagram.from ? to_system(datagram.from, in[i].from) : 0;
+      in[i].way.local_length = 0;
+      in[i].way.interface_index = 0;
+      in[i].way.traffic_class = -1;
+    }
+    return {count, 0};
+  }
+  calls::DatagramsMoved send_many(NativeHandle handle, calls::OutOf<Part>* out, std::size_t count) const {
+    for (std::size_t i = 0; i < count; ++i) {
+      std::string bytes;
+      for (const Part& one : std::span{out[i].parts, out[i].count}) {
+        bytes.append(reinterpret_cast<const char*>(one.data()), one.size());
+      }
+      const Address to = out[i].to != nullptr ? read(out[i].to, out[i].to_length) : Address{};
+      if (world_->send_datagram(handle, std::move(bytes), to) != 0) return {i, errno};
+    }
+    return {count, 0};
+  }
+  bool can_cut_segments(NativeHandle) const noexcept { return false; }
+  bool join_segments(NativeHandle) const noexcept { return false; }
+  int tell_packet_ways(NativeHandle, int) const noexcept { return errno = ENOPROTOOPT, -1; }
+  bool drops_datagrams(int) const noexcept { return false; }
+  void drop_error_queue(NativeHandle) const noexcept {}
+  void ignore_unreachable(NativeHandle) const noexcept {}
   int bind(NativeHandle handle, const sockaddr* address, socklen_t length) const {
     return world_->bind(handle, read(address, length));
   }
@@ -87,7 +126,8 @@ class SimCalls {
   }
   int getsockopt(NativeHandle handle, int level, int option, void* value,
                  socklen_t* length) const {
-    int number = SOCK_STREAM;
+    const SimSocket* const socket = world_->find(handle);
+    int number = socket != nullptr && socket->datagrams ? SOCK_DGRAM : SOCK_STREAM;
     const bool type = level == SOL_SOCKET && option == SO_TYPE;
     if (!type && world_->get_option(handle, level, option, number) != 0) return -1;
     std::memcpy(value, &number, std::min<std::size_t>(*length, sizeof number));

@@ -91,6 +91,10 @@ std::uint32_t World::state_of(const SimSocket& socket) noexcept {
     return socket.backlog.empty() || socket.accept_held ? 0u : ready_read;
   }
   if (socket.pending_error != 0) return ready_read | ready_write | ready_hint;
+  if (socket.datagrams) {
+    const bool any = !socket.inbox.empty() && !socket.inbox_held;
+    return (any ? ready_read : 0u) | (socket.send_held ? 0u : ready_write);
+  }
   if (socket.state != SimSocket::State::connected) return 0;
   const Way& in = socket.link->ways[socket.side];
   const Way& out = socket.link->ways[1 - socket.side];
@@ -150,11 +154,16 @@ SimSocket& World::add(Family family) {
   SimSocket& socket = *sockets_[number];
   socket.handle = -2 - static_cast<NativeHandle>(slot_) * handles_per_world -
                   static_cast<NativeHandle>(number);
+  socket.id = ++last_id_;
   socket.family = family;
   return socket;
 }
 
-NativeHandle World::open(Family family) { return add(family).handle; }
+NativeHandle World::open(Family family, bool datagrams) {
+  SimSocket& socket = add(family);
+  socket.datagrams = datagrams;
+  return socket.handle;
+}
 
 std::pair<NativeHandle, NativeHandle> World::pair() {
   const auto link = std::make_shared<Link>();
@@ -178,9 +187,10 @@ std::uint16_t World::free_port() noexcept {
   }
 }
 
-bool World::name_is_taken(const Address& address, bool shared) const {
+bool World::name_is_taken(const Address& address, bool shared, bool datagrams) const {
   return std::any_of(sockets_.begin(), sockets_.end(), [&](const auto& socket) {
     if (!socket || !socket->bound || socket->family != address.family()) return false;
+    if (socket->datagrams != datagrams) return false;
     if (socket->local.port() != address.port() || (shared && socket->shared_port)) return false;
     return socket->local == address || socket->local.is_wildcard() || address.is_wildcard();
   });
@@ -195,7 +205,7 @@ int World::bind(NativeHandle handle, const Address& address) {
     socket->local = address;
   } else {
     socket->local = address.port() == 0 ? address.with_port(free_port()) : address;
-    if (name_is_taken(socket->local, socket->shared_port)) {
+    if (name_is_taken(socket->local, socket->shared_port, socket->datagrams)) {
       socket->local = {};
       return fail(EADDRINUSE);
     }
@@ -269,16 +279,11 @@ SimSocket* World::listener(const Address& address) {
 int World::connect(NativeHandle handle, const Address& address) {
   SimSocket* const socket = find(handle);
   if (socket == nullptr) return -1;
+  if (socket->datagrams) return connect_datagrams(*socket, address);
   if (socket->state == SimSocket::State::connecting) return fail(EALREADY);
   if (socket->state != SimSocket::State::fresh) return fail(EISCONN);
   if (address.family() == Family::unix_socket) return connect_path(*socket, address);
-  if (!socket->bound) {
-    const bool loopback = address.host() == "::1" || address.host().starts_with("127.");
-    const bool v6 = address.family() == Family::ipv6;
-    const char* const here = v6 ? (loopback ? "::1" : "fd00::1")
-                                : (loopback ? "127.0.0.1" : "10.0.0.1");
-    socket->local = Address{here, free_port()};
-  }
+  if (!socket->bound) name_itself(*socket, address);
   socket->peer = address;
   socket->state = SimSocket::State::connecting;
   auto link = std::make_shared<Link>();
@@ -294,6 +299,16 @@ int World::connect(NativeHandle handle, const Address& address) {
     after(one_way(), [this, link] { call_arrives(link); });
   }
   return fail(EINPROGRESS);
+}
+
+// As who has that peer would see it.
+void World::name_itself(SimSocket& socket, const Address& for_peer) {
+  const bool loopback = for_peer.host() == "::1" || for_peer.host().starts_with("127.");
+  const bool v6 = for_peer.family() == Family::ipv6;
+  const char* const here = v6 ? (loopback ? "::1" : "fd00::1")
+                              : (loopback ? "127.0.0.1" : "10.0.0.1");
+  const std::uint16_t port = socket.local.port() != 0 ? socket.local.port() : free_port();
+  socket.local = Address{here, port};
 }
 
 void World::call_arrives(std::shared_ptr<Link> link) {

@@ -46,6 +46,12 @@ struct Link {
   std::array<Address, 2> names;
 };
 
+// One that has arrived.
+struct SimDatagram {
+  std::string bytes;
+  Address from;
+};
+
 class SimSocket {
  public:
   enum class State : std::uint8_t { fresh, listening, connecting, connected };
@@ -58,7 +64,9 @@ class SimSocket {
   };
 
   NativeHandle handle = invalid_handle;
+  std::uint64_t id = 0;     // nobody else's, ever
   Family family = Family::none;
+  bool datagrams = false;   // then there is no link: `peer` is who it is connected to
   State state = State::fresh;
   Address local, peer;
   bool bound = false, shared_port = false, reset_at_close = false;
@@ -71,6 +79,11 @@ class SimSocket {
   std::deque<std::shared_ptr<Link>> backlog;
   std::size_t backlog_size = 0;
   std::map<std::pair<int, int>, int> options;
+  std::deque<SimDatagram> inbox;
+  std::size_t inbox_size = 0;  // bytes
+  bool inbox_held = false;     // what has arrived is not shown yet
+  TimePoint last_arrival;      // of what it sent in order
+  std::set<std::string> groups;
   Registration registration;
 };
 
@@ -93,7 +106,7 @@ class World final : public SimulatedSockets {
   static std::uint32_t state_of(const SimSocket& socket) noexcept;
 
   // --- The calls on sockets: -1 and errno ---
-  NativeHandle open(Family family);
+  NativeHandle open(Family family, bool datagrams = false);
   std::pair<NativeHandle, NativeHandle> pair();
   int bind(NativeHandle handle, const Address& address);
   int listen(NativeHandle handle, int backlog);
@@ -101,6 +114,12 @@ class World final : public SimulatedSockets {
   int connect(NativeHandle handle, const Address& address);
   std::ptrdiff_t recv(NativeHandle handle, void* into, std::size_t size) override;
   std::ptrdiff_t send(NativeHandle handle, const void* from, std::size_t size) override;
+  // Whole datagrams. `to` may be empty: the connected peer.
+  int send_datagram(NativeHandle handle, std::string bytes, const Address& to);
+  int receive_datagram(NativeHandle handle, SimDatagram& into);
+  int membership(NativeHandle handle, const Address& group, const Address& source,
+                 bool join) override;
+  int set_datagram_option(NativeHandle handle, int option, int value) override;
   int shut_write(NativeHandle handle);
   int close(NativeHandle handle) override;
   Address local_address(NativeHandle handle) override;
@@ -155,9 +174,16 @@ class World final : public SimulatedSockets {
   void collect(std::vector<Event>& out);
   static void notify(SimSocket* socket, std::uint32_t edges) noexcept;
   SimSocket& add(Family family);
+  void name_itself(SimSocket& socket, const Address& for_peer);
+  int connect_datagrams(SimSocket& socket, const Address& address);
+  void send_off(SimSocket& socket, const std::string& bytes, const Address& from,
+                const Address& to);
+  void datagram_arrives(const SimDatagram& datagram, const Address& to, std::uint64_t sender);
+  static bool receives(const SimSocket& socket, const Address& from, const Address& to);
+  void unreachable(std::uint64_t sender);
   TimePoint::duration one_way();
   TimePoint::duration moment();  // a short one
-  bool name_is_taken(const Address& address, bool shared) const;
+  bool name_is_taken(const Address& address, bool shared, bool datagrams) const;
   SimSocket* listener(const Address& address);
   std::uint16_t free_port() noexcept;
   void call_arrives(std::shared_ptr<Link> link);
@@ -178,6 +204,7 @@ class World final : public SimulatedSockets {
   std::vector<Due> under_way_;  // a heap
   std::uint64_t order_ = 0;
   std::uint64_t turns_ = 0;
+  std::uint64_t last_id_ = 0;
   bool woken_ = false;
   bool edge_triggered_;
   std::vector<std::unique_ptr<SimSocket>> sockets_;  // by number; null: free

@@ -57,32 +57,35 @@ std::string ip_to_text(std::string_view bytes) {
   return buffer;
 }
 
-SocketAddress::SocketAddress(const Address& address) noexcept {
+socklen_t to_system(const Address& address, sockaddr_storage& storage) noexcept {
   if (address.family() == Family::ipv4) {
     auto& to = reinterpret_cast<sockaddr_in&>(storage);
+    to = {};
     to.sin_family = AF_INET;
     to.sin_port = htons(address.port());
     std::memcpy(&to.sin_addr, address.ip_bytes().data(), 4);
-    length = sizeof to;
-  } else if (address.family() == Family::ipv6) {
+    return sizeof to;
+  }
+  if (address.family() == Family::ipv6) {
     auto& to = reinterpret_cast<sockaddr_in6&>(storage);
+    to = {};
     to.sin6_family = AF_INET6;
     to.sin6_port = htons(address.port());
     to.sin6_flowinfo = address.flowinfo();
     to.sin6_scope_id = address.scope_id();
     std::memcpy(&to.sin6_addr, address.ip_bytes().data(), 16);
-    length = sizeof to;
-  } else {
-    auto& to = reinterpret_cast<sockaddr_un&>(storage);
-    const std::string_view path = address.path();
-    to.sun_family = AF_UNIX;
-    if (!path.empty()) std::memcpy(to.sun_path, path.data(), path.size());
-    const bool named = !path.empty() && path[0] != '\0';  // abstract names count every byte
-    length = static_cast<socklen_t>(path_offset + path.size() + (named ? 1 : 0));
+    return sizeof to;
   }
+  auto& to = reinterpret_cast<sockaddr_un&>(storage);
+  to = {};
+  to.sun_family = AF_UNIX;
+  const std::string_view path = address.path();
+  if (!path.empty()) std::memcpy(to.sun_path, path.data(), path.size());
+  const bool named = !path.empty() && path[0] != '\0';  // abstract names count every byte
+  return static_cast<socklen_t>(path_offset + path.size() + (named ? 1 : 0));
 }
 
-Address SocketAddress::address() const noexcept {
+Address from_system(const sockaddr_storage& storage, socklen_t length) noexcept {
   if (length < static_cast<socklen_t>(sizeof storage.ss_family)) return {};
   if (storage.ss_family == AF_INET) {
     const auto& from = reinterpret_cast<const sockaddr_in&>(storage);

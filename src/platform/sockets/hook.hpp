@@ -16,7 +16,8 @@ namespace ferry::internal::calls {
 
 // By what is asked for; a system may need more than one call of its own for it.
 enum class Call : unsigned char {
-  socket, bind, listen, accept, connect, recv, send, sendmsg, shutdown, close, getsockname,
+  socket, bind, listen, accept, connect, recv, send, sendmsg, recv_many, send_many, shutdown,
+  close, getsockname,
   getpeername, setsockopt, getsockopt, fcntl, socketpair, epoll_create, epoll_ctl, epoll_wait,
   eventfd, kqueue, kevent_change, kevent_trigger, kevent_wait, poll, pipe, read, write, unlink,
   stat, fstat, getaddrinfo, sigaction,

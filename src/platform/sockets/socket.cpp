@@ -5,6 +5,8 @@
 #include "platform/sockets/calls.hpp"
 #include "platform/sockets/socket_address.hpp"
 
+#include <limits>
+#include <stdexcept>
 #include <string>
 
 namespace ferry {
@@ -40,7 +42,85 @@ Address name_of(NativeHandle handle, Ask ask_system,
   return name.address();
 }
 
+bool is_multicast(const Address& address) noexcept {
+  const std::string_view ip = address.ip_bytes();
+  if (ip.empty()) return false;
+  const auto first = static_cast<unsigned char>(ip[0]);
+  return address.family() == Family::ipv4 ? first >= 224 && first < 240 : first == 0xff;
+}
+
+void change_membership(NativeHandle handle, const MulticastGroup& group, bool join) {
+  const std::string doing = std::string{join ? "join " : "leave "} + group.group.host() +
+                            (group.source ? " from " + group.source.host() : std::string{});
+  if (!is_multicast(group.group)) {
+    throw std::invalid_argument{(join ? "join " : "leave ") + group.group.to_string() +
+                                ": not a multicast group"};
+  }
+  if (group.source && group.source.family() != group.group.family()) {
+    throw std::invalid_argument{doing + ": the source is of another family"};
+  }
+  const auto real = [&] {
+    const internal::SocketAddress name{group.group}, source{group.source};
+    const bool any = !group.source;
+    return internal::calls::membership(
+        handle, internal::system_family(group.group.family()),
+        {name.get(), name.length, any ? nullptr : source.get(), any ? 0 : source.length,
+         group.interface_index},
+        join);
+  };
+  const auto simulated = [&](SimulatedSockets& world) {
+    return world.membership(handle, group.group, group.source, join);
+  };
+  if (ask(handle, real, simulated) != 0) internal::last_error(doing).raise();
+}
+
+using internal::calls::DatagramOption;
+
+void set_datagram_option(NativeHandle handle, DatagramOption option, const char* what, int value,
+                         int most) {
+  if (value < 0 || value > most) {
+    throw std::invalid_argument{std::string{what} + ": " + std::to_string(value) +
+                                " is not in 0..." + std::to_string(most)};
+  }
+  const auto real = [&] {
+    internal::SocketAddress name;
+    if (internal::calls::getsockname(handle, name.get(), &name.length) != 0) return -1;
+    return internal::calls::set_option(handle, name.storage.ss_family, option, value);
+  };
+  const auto simulated = [&](SimulatedSockets& world) {
+    return world.set_datagram_option(handle, static_cast<int>(option), value);
+  };
+  if (ask(handle, real, simulated) != 0) internal::last_error(what).raise();
+}
+
 }  // namespace
+
+void SocketView::join_multicast(const MulticastGroup& group) const {
+  change_membership(handle_, group, true);
+}
+void SocketView::leave_multicast(const MulticastGroup& group) const {
+  change_membership(handle_, group, false);
+}
+void SocketView::set_multicast_interface(std::uint32_t interface_index) const {
+  constexpr int most = std::numeric_limits<int>::max();
+  const int index = interface_index <= most ? static_cast<int>(interface_index) : -1;
+  set_datagram_option(handle_, DatagramOption::multicast_interface, "set the multicast interface",
+                      index, most);
+}
+void SocketView::set_multicast_hops(int hops) const {
+  set_datagram_option(handle_, DatagramOption::multicast_hops, "set the multicast hops", hops,
+                      255);
+}
+void SocketView::set_multicast_loop(bool on) const {
+  set_datagram_option(handle_, DatagramOption::multicast_loop, "set the multicast loop", on ? 1 : 0,
+                      1);
+}
+void SocketView::set_hops(int hops) const {
+  set_datagram_option(handle_, DatagramOption::hops, "set the hops", hops, 255);
+}
+void SocketView::set_traffic_class(int value) const {
+  set_datagram_option(handle_, DatagramOption::traffic_class, "set the traffic class", value, 255);
+}
 
 Address SocketView::getsockname() const noexcept {
   return name_of(handle_, internal::calls::getsockname, &SimulatedSockets::local_address);

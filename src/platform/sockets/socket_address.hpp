@@ -11,16 +11,21 @@
 
 namespace ferry::internal {
 
+// Fills in a system's address; how long it is.
+socklen_t to_system(const Address& address, sockaddr_storage& storage) noexcept;
+// As a call filled it in; the empty one for what is neither IP nor Unix.
+Address from_system(const sockaddr_storage& storage, socklen_t length) noexcept;
+
 struct SocketAddress {
   sockaddr_storage storage{};
   socklen_t length = sizeof(sockaddr_storage);
 
   SocketAddress() noexcept = default;
-  explicit SocketAddress(const Address& address) noexcept;
+  explicit SocketAddress(const Address& address) noexcept
+      : length{to_system(address, storage)} {}
   const sockaddr* get() const noexcept { return reinterpret_cast<const sockaddr*>(&storage); }
   sockaddr* get() noexcept { return reinterpret_cast<sockaddr*>(&storage); }
-  // As a call filled it in; `none` for what is neither IP nor Unix.
-  Address address() const noexcept;
+  Address address() const noexcept { return from_system(storage, length); }
 };
 
 // The calling thread's errno, worded: "bind to 127.0.0.1:80: permission denied".

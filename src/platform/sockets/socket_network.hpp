@@ -4,6 +4,7 @@
 #include "platform/network.hpp"
 #include "platform/sockets/socket_address.hpp"
 #include "platform/sockets/socket_channel_impl.hpp"
+#include "platform/sockets/socket_datagrams.hpp"
 
 #include <algorithm>
 #include <string>
@@ -203,15 +204,19 @@ class SocketNetwork final : public Network, private Calls {
     int type = 0;
     socklen_t length = sizeof type;
     if (calls().getsockopt(socket.fileno(), SOL_SOCKET, SO_TYPE, &type, &length) != 0 ||
-        type != SOCK_STREAM) {
+        (type != SOCK_STREAM && type != SOCK_DGRAM)) {
       return facts;
     }
     SocketAddress name;
     if (calls().getsockname(socket.fileno(), name.get(), &name.length) == 0) {
-      facts.family = name.address().family();
+      const bool unnamed = name.storage.ss_family == AF_UNIX;
+      facts.family = unnamed ? Family::unix_socket : name.address().family();
     }
     SocketAddress peer;
-    if (calls().listens(socket.fileno())) {
+    if (type == SOCK_DGRAM) {
+      facts.kind = SocketKind::datagrams;
+      facts.has_peer = calls().getpeername(socket.fileno(), peer.get(), &peer.length) == 0;
+    } else if (calls().listens(socket.fileno())) {
       facts.kind = SocketKind::listening;
     } else if (calls().getpeername(socket.fileno(), peer.get(), &peer.length) == 0) {
       facts.kind = SocketKind::connected;
@@ -236,18 +241,54 @@ class SocketNetwork final : public Network, private Calls {
                                                   died ? errno_of(died.code()) : 0);
   }
 
+  Error datagram_socket(const DatagramSpec& spec, Socket& out) override {
+    const Address& named = spec.local ? spec.local : spec.remote;
+    const std::string doing = named ? "bind to " + named.to_string() : "make a datagram socket";
+    out = Socket{calls().datagram_socket(system_family(spec.family))};
+    if (!out) return last_error(doing);
+    if (!spec.remote || spec.broadcast) calls().ignore_unreachable(out.fileno());
+    if (spec.reuse_port && calls().share_port(out.fileno()) != 0) return last_error(doing);
+    if (spec.broadcast && !set_flag(calls(), out, SOL_SOCKET, SO_BROADCAST)) {
+      return last_error("allow to broadcast");
+    }
+    if (spec.local) {
+      if (is_ip(spec.family) && !spec.reuse_port &&
+          calls().claim_address(out.fileno(), false) != 0) {
+        return last_error(doing);
+      }
+      const SocketAddress name{spec.local};
+      if (calls().bind(out.fileno(), name.get(), name.length) != 0) return last_error(doing);
+    }
+    if (!spec.remote || spec.broadcast) return {};
+    const SocketAddress name{spec.remote};
+    const int answer = calls().connect(out.fileno(), name.get(), name.length);
+    return answer == 0 ? Error{} : last_error("connect to " + spec.remote.to_string());
+  }
+
+  std::unique_ptr<DatagramChannel> datagrams(IoContext& io, Socket socket,
+                                             const DatagramSetup& setup) override {
+    make_nonblocking(calls(), socket);
+    calls().no_sigpipe(socket.fileno());
+    if (setup.packet_info && is_ip(setup.family) &&
+        calls().tell_packet_ways(socket.fileno(), system_family(setup.family)) != 0) {
+      last_error("ask for packet information").raise();
+    }
+    return std::make_unique<SocketDatagrams<Calls>>(calls(), io, std::move(socket), setup);
+  }
+
   void keep_alive(const Socket& socket) noexcept override {
     set_flag(calls(), socket, SOL_SOCKET, SO_KEEPALIVE);
   }
 
-  PathState look_at_path(const Address& address) override {
+  PathState look_at_path(const Address& address, bool datagrams) override {
     calls::FileFacts facts;
     const std::string path{address.path()};
     if (path.empty() || path[0] == '\0') return PathState::free;
     if (calls().stat(path.c_str(), facts) != 0) return PathState::free;
     if (!facts.is_socket) return PathState::in_use;
     Socket probe;
-    if (open_stream(calls(), address, "probe", probe)) return PathState::in_use;
+    probe = Socket{datagrams ? calls().datagram_socket(AF_UNIX) : calls().stream_socket(AF_UNIX)};
+    if (!probe) return PathState::in_use;
     const SocketAddress name{address};
     const bool refused = calls().connect(probe.fileno(), name.get(), name.length) != 0 &&
                          errno == ECONNREFUSED;

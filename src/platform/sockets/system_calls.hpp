@@ -1,4 +1,4 @@
-// The system's calls on stream sockets as a type: what is written once for them and for simulated
+// The system's calls on sockets as a type: what is written once for them and for simulated
 // ones takes it as a parameter. (Empty: it costs its users neither time nor room.)
 #pragma once
 
@@ -13,6 +13,15 @@ struct SystemCalls {
   static bool was_cut() noexcept { return calls::was_cut(); }
 
   static constexpr auto* stream_socket = calls::stream_socket;
+  static constexpr auto* datagram_socket = calls::datagram_socket;
+  static constexpr auto* receive_many = calls::receive_many;
+  static constexpr auto* send_many = calls::send_many;
+  static constexpr auto* can_cut_segments = calls::can_cut_segments;
+  static constexpr auto* join_segments = calls::join_segments;
+  static constexpr auto* tell_packet_ways = calls::tell_packet_ways;
+  static constexpr auto* drops_datagrams = calls::drops_datagrams;
+  static constexpr auto* drop_error_queue = calls::drop_error_queue;
+  static constexpr auto* ignore_unreachable = calls::ignore_unreachable;
   static constexpr auto* bind = calls::bind;
   static constexpr auto* listen = calls::listen;
   static constexpr auto* accept = calls::accept;
