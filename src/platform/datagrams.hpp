@@ -31,6 +31,7 @@ class DatagramChannel {
     virtual void send_failed(const Error& error) = 0;  // of the first pending one
     virtual void datagrams_sent(std::size_t count) = 0;  // or given up: they are pending no more
     virtual void failed(const Error& error) = 0;         // it is over
+    virtual void closed() = 0;                           // the system has let go of the socket
 
    protected:
     ~Owner() = default;
