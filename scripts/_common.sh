@@ -55,6 +55,7 @@ has_thing() {
     catch2) has_header catch2/catch.hpp || has_header catch2/catch_all.hpp ;;
     openssl) has openssl && has_header openssl/core.h ;; # a header that OpenSSL 3 brought
     gnutls) has gnutls-cli ;;
+    dig) has dig ;;
     libuv) has_header uv.h ;;
     asio) has_header asio.hpp ;;
     libevent) has_header event2/event.h ;;
@@ -140,6 +141,9 @@ packages_of() {
     dnf/openssl) echo openssl-devel openssl ;;
     apt-get/gnutls | none/gnutls) echo gnutls-bin ;;
     dnf/gnutls) echo gnutls-utils ;;
+    apt-get/dig | none/dig) echo bind9-dnsutils ;;
+    dnf/dig) echo bind-utils ;;
+    brew/dig | pacman/dig) echo bind ;;
     apt-get/libuv | none/libuv) echo libuv1-dev ;;
     dnf/libuv) echo libuv-devel ;;
     apt-get/asio | none/asio) echo libasio-dev ;;

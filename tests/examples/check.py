@@ -8,6 +8,7 @@ where this system cannot.
 """
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,12 +38,12 @@ def expect(what, got, wanted):
 
 
 class Server:
-    """tcp_echo_server on a terminal of its own, so that its lines come when they are printed."""
+    """A server on a terminal of its own, so that its lines come when they are printed."""
 
-    def __init__(self, programs):
+    def __init__(self, programs, name="tcp_echo_server", *arguments):
         import pty  # not on Windows
         self.terminal, end = pty.openpty()
-        self.process = subprocess.Popen(programs.command("tcp_echo_server", "0"),
+        self.process = subprocess.Popen(programs.command(name, "0", *arguments),
                                         stdin=subprocess.DEVNULL, stdout=end, stderr=end)
         os.close(end)
         self.raw, self.text = b"", ""
@@ -95,6 +96,70 @@ def echo(programs):
            "Close the client socket\nConnection from 127.0.0.1:PORT\n")
 
 
+def udp_echo(programs):
+    server = Server(programs, "udp_echo_server")
+    out, status, _ = programs.run("udp_echo_client", str(server.port))
+    expect("the client's output", out, "Send: Hello World!\nReceived: Hello World!\n"
+           "Close the socket\nSocket closed, stop the event loop\n")
+    expect("the client's exit status", status, 0)
+    with socket.socket(type=socket.SOCK_DGRAM) as one, \
+            socket.socket(type=socket.SOCK_DGRAM) as two:
+        for client in (one, two):  # one protocol serves both
+            client.settimeout(60)
+            client.sendto(f"from {client is one}".encode(), ("127.0.0.1", server.port))
+        for client in (one, two):
+            answer = client.recvfrom(100)
+            expect("the answer", answer, (f"from {client is one}".encode(),
+                                          ("127.0.0.1", server.port)))
+    expect("the server's exit status after Ctrl+C", server.interrupt(), 0)
+    text = re.sub(r":\d+\n", ":PORT\n", server.text).replace("^C", "")
+    expect("the server's output", text, "Starting UDP server\nServing on 127.0.0.1:PORT\n" + "".join(
+        f"Received '{what}' from 127.0.0.1:PORT\nSend '{what}' to 127.0.0.1:PORT\n"
+        for what in ("Hello World!", "from True", "from False")))
+
+
+def dns(programs):
+    if not shutil.which("dig"):
+        print("SKIPPED: dig is not installed")
+        return
+    long = [f"many.test={'x' * 200}{i}" for i in range(3)]
+    command = programs.command("dns_server", "0", "host.test=192.0.2.1", "host.test=192.0.2.2",
+                               "Host.test=2001:db8::1", "host.test=some text", *long)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as server:
+        line = server.stdout.readline().decode()
+        port = int(re.search(r"Serving on 127\.0\.0\.1:(\d+)\r?\n", line).group(1))
+
+        def dig(*question):
+            done = subprocess.run(
+                ["dig", "@127.0.0.1", "-p", str(port), "+norecurse", "+ignore", "+time=20",
+                 *question], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+            expect(f"dig's exit status for {question}", done.returncode, 0)
+            return done.stdout
+        try:
+            expect("A", sorted(dig("+short", "host.test").split()), ["192.0.2.1", "192.0.2.2"])
+            expect("AAAA", dig("+short", "hOsT.TEST", "AAAA"), "2001:db8::1\n")
+            expect("TXT", dig("+short", "host.test", "TXT"), '"some text"\n')
+            expect("none of that type", dig("+short", "host.test", "MX"), "")
+            expect("all", len(dig("+short", "+notcp", "host.test", "ANY").splitlines()), 4)
+            for question, wanted in ((("host.test",), "status: NOERROR"),
+                                     (("host.test",), "flags: qr aa;"),
+                                     (("no.test",), "status: NXDOMAIN"),
+                                     (("many.test", "TXT"), "flags: qr aa tc;"),
+                                     (("+opcode=2", "host.test"), "status: NOTIMP")):
+                if wanted not in (text := dig(*question)):
+                    sys.exit(f"no {wanted!r} for {question} in\n{text}")
+            with socket.socket(type=socket.SOCK_DGRAM) as rude:  # nonsense, and then it lives
+                rude.settimeout(60)
+                for query in (b"", b"x" * 11, b"\0" * 12, b"\0\0\x80" + b"\0" * 20,
+                              b"ab\0\0\0\1" + b"\0" * 6 + b"\x3fshort"):
+                    rude.sendto(query, ("127.0.0.1", port))
+                answers = [rude.recv(600) for _ in range(2)]
+                expect("a format error", {answer[3] for answer in answers}, {1})
+            expect("A again", len(dig("+short", "host.test").split()), 2)
+        finally:
+            server.kill()
+
+
 def nobody_listens(programs):
     with socket.socket() as taken:  # bound and not listening: its port is nobody's
         taken.bind(("127.0.0.1", 0))
@@ -124,7 +189,8 @@ def check_contract(programs):
 
 
 if __name__ == "__main__":
-    checks = dict(check_contract=check_contract, echo=echo, nobody_listens=nobody_listens,
+    checks = dict(check_contract=check_contract, dns=dns, echo=echo, udp_echo=udp_echo,
+                  nobody_listens=nobody_listens,
                   bad_network=prints("bad_network", "500 networks, and the sum is right\n"),
                   register_socket=prints("register_socket", "Received: abc\n"),
                   watch_descriptor=prints("watch_descriptor", "Received: abc\n"))

@@ -34,6 +34,10 @@ bool accepted_from_birth();
 // What watching a file, and what watching a closed handle fails with.
 std::errc error_of_file();
 std::errc error_of_closed();
+// Whether a datagram that finds no buffers is dropped with an error, rather than let wait (S-082).
+bool drops_datagrams();
+// Whether a connected datagram socket is told of a port that nobody listens at.
+bool hears_of_unreachable_ports();
 // Whether traffic costs so much that tests of scale do less.
 bool is_slow();
 
@@ -88,12 +92,17 @@ int try_connect(ferry::NativeHandle handle, const ferry::Address& address);
 // -1: errno says why.
 std::ptrdiff_t send_plainly(ferry::NativeHandle handle, const void* data, std::size_t size);
 std::ptrdiff_t receive_plainly(ferry::NativeHandle handle, void* into, std::size_t size);
+std::ptrdiff_t send_datagram(ferry::NativeHandle handle, ferry::BytesView data,
+                             const ferry::Address& to);
+std::ptrdiff_t receive_datagram(ferry::NativeHandle handle, void* into, std::size_t size,
+                                ferry::Address& from);
 void shut_write(ferry::NativeHandle handle);
 // Of a listening TCP socket; none: the system does not tell.
 std::optional<int> backlog_of(ferry::SocketView listener);
 // close() will reset the connection.
 void reset_at_close(ferry::NativeHandle handle);
 
+std::uint32_t loopback_interface();  // its number
 // A link-local IPv6 address of this machine, with its scope; empty if none is found.
 ferry::Address link_local();
 

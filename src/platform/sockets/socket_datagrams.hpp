@@ -122,7 +122,7 @@ void SocketDatagrams<Calls>::set_reading(bool on) {
 template <class Calls>
 void SocketDatagrams<Calls>::handle_ready(std::uint32_t ready) {
   if ((ready & ready_hint) != 0) {
-    // What is reported beside the datagrams: else a level-triggered selector went on and on (T-143).
+    // What is reported beside the datagrams: else a selector by level went on and on (T-143).
     Calls::drop_error_queue(handle_);
     const int error = Calls::pending_error(handle_);
     if (error != 0) owner_->receive_failed(os_error(error, "receive"));

@@ -36,9 +36,9 @@ int fits(std::size_t size) noexcept {
   return static_cast<int>(std::min<std::size_t>(size, INT_MAX));
 }
 
-NativeHandle new_stream(int family) {
+NativeHandle new_socket(int family, int type) {
   start_sockets();
-  const SOCKET socket = ::WSASocketW(family, SOCK_STREAM, 0, nullptr, 0,
+  const SOCKET socket = ::WSASocketW(family, type, 0, nullptr, 0,
                                      WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT);
   return socket == INVALID_SOCKET ? winsock_failed() : static_cast<NativeHandle>(socket);
 }
@@ -71,7 +71,14 @@ Part part(const void* data, std::size_t size) noexcept {
 }
 
 NativeHandle stream_socket(int family) {
-  return through(Call::socket, -1, 0, [&](std::size_t) { return completed(new_stream(family)); });
+  return through(Call::socket, -1, 0, [&](std::size_t) {
+    return completed(new_socket(family, SOCK_STREAM));
+  });
+}
+NativeHandle datagram_socket(int family) {
+  return through(Call::socket, -1, 0, [&](std::size_t) {
+    return completed(new_socket(family, SOCK_DGRAM));
+  });
 }
 int bind(NativeHandle handle, const sockaddr* address, socklen_t length) {
   return through(Call::bind, handle, 0, [&](std::size_t) {
@@ -201,7 +208,7 @@ int connect_pair(NativeHandle listener, NativeHandle (&pair)[2]) {
   if (checked(::bind(native(listener), name, length)) != 0) return -1;
   if (checked(::listen(native(listener), 1)) != 0) return -1;
   if (checked(::getsockname(native(listener), name, &length)) != 0) return -1;
-  pair[0] = new_stream(AF_INET);
+  pair[0] = new_socket(AF_INET, SOCK_STREAM);
   if (pair[0] == -1) return -1;
   if (checked(::connect(native(pair[0]), name, length)) != 0) return -1;
   if (checked(::getsockname(native(pair[0]), name, &length)) != 0) return -1;
@@ -233,7 +240,7 @@ int connect_pair(NativeHandle listener, NativeHandle (&pair)[2]) {
 int socket_pair(NativeHandle (&pair)[2]) {
   return through(Call::socketpair, -1, 0, [&](std::size_t) {
     pair[0] = pair[1] = -1;
-    const NativeHandle listener = new_stream(AF_INET);
+    const NativeHandle listener = new_socket(AF_INET, SOCK_STREAM);
     if (listener == -1) return -1;
     const int answer = connect_pair(listener, pair);
     const int error = errno;

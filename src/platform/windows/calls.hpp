@@ -22,11 +22,29 @@ namespace ferry::internal::calls {
 
 using AddrInfo = ADDRINFOW;
 using Part = WSABUF;  // of what is sent by one call
+}  // namespace ferry::internal::calls
+
+#include "platform/sockets/datagram_parts.hpp"
+
+namespace ferry::internal::calls {
 Part part(const void* data, std::size_t size) noexcept;
 // Whether the selector tells of the peer's reset: here it may be the only one that knows.
 constexpr bool selector_tells_resets = true;
 
 NativeHandle stream_socket(int family);
+NativeHandle datagram_socket(int family);
+DatagramsMoved receive_many(NativeHandle handle, DatagramIn* in, std::size_t count,
+                            ReceiveWhat what);
+DatagramsMoved send_many(NativeHandle handle, DatagramOut* out, std::size_t count);
+constexpr bool can_cut_segments(NativeHandle) noexcept { return false; }
+constexpr bool join_segments(NativeHandle) noexcept { return false; }
+int tell_packet_ways(NativeHandle handle, int family);
+int membership(NativeHandle handle, int family, const Membership& of, bool join);
+int set_option(NativeHandle handle, int family, DatagramOption option, int value);
+constexpr bool drops_datagrams(int) noexcept { return false; }
+inline void drop_error_queue(NativeHandle) noexcept {}
+// An unconnected socket is not to hear of ports that nobody listens at: it could not tell whose.
+void ignore_unreachable(NativeHandle handle) noexcept;
 int bind(NativeHandle handle, const sockaddr* address, socklen_t length);
 int listen(NativeHandle handle, int backlog);
 NativeHandle accept(NativeHandle handle, sockaddr* address, socklen_t* length);

@@ -32,7 +32,10 @@ const bool features_read = [] {
   const char* text = std::getenv("FERRY_TEST_LACKS");
   const char* const backend = std::getenv("FERRY_TEST_BACKEND");
   if (text == nullptr && backend != nullptr && std::string_view{backend} == "kqueue-macos") {
-    text = "accept4,pipe2,socket_flags,msg_nosignal";
+    text = "accept4,pipe2,socket_flags,msg_nosignal,message_batches,segmentation";
+  }
+  if (text == nullptr && backend != nullptr && std::string_view{backend} == "kqueue-freebsd") {
+    text = "segmentation";
   }
   const std::string lacks = "," + std::string{text != nullptr ? text : ""} + ",";
   const auto has = [&](const char* name) { return lacks.find(name) == lacks.npos; };
@@ -41,6 +44,11 @@ const bool features_read = [] {
   features.pipe2 &= has(",pipe2,");
   features.socket_flags &= has(",socket_flags,");
   features.msg_nosignal &= has(",msg_nosignal,");
+  features.message_batches &= has(",message_batches,");
+  features.segmentation &= has(",segmentation,");
+  // Every system with kqueue does.
+  const bool kqueue = backend != nullptr && std::string_view{backend}.starts_with("kqueue");
+  features.drops_datagrams |= kqueue;
   return true;
 }();
 
@@ -171,6 +179,20 @@ std::ptrdiff_t send_plainly(ferry::NativeHandle handle, const void* data, std::s
 std::ptrdiff_t receive_plainly(ferry::NativeHandle handle, void* into, std::size_t size) {
   return ::recv(fd(handle), into, size, 0);
 }
+std::ptrdiff_t send_datagram(ferry::NativeHandle handle, ferry::BytesView data,
+                             const ferry::Address& to) {
+  const ferry::internal::SocketAddress name{to};
+  return ::sendto(fd(handle), data.data(), data.size(), 0, name.get(), name.length);
+}
+std::ptrdiff_t receive_datagram(ferry::NativeHandle handle, void* into, std::size_t size,
+                                ferry::Address& from) {
+  ferry::internal::SocketAddress name;
+  const ssize_t count = ::recvfrom(fd(handle), into, size, 0, name.get(), &name.length);
+  from = count >= 0 ? name.address() : ferry::Address{};
+  return count;
+}
+bool drops_datagrams() { return ferry::internal::features.drops_datagrams; }
+bool hears_of_unreachable_ports() { return true; }
 void shut_write(ferry::NativeHandle handle) { ::shutdown(fd(handle), SHUT_WR); }
 std::optional<int> backlog_of(ferry::SocketView listener) {
 #ifdef __linux__
@@ -189,6 +211,12 @@ void reset_at_close(ferry::NativeHandle handle) {
   ::setsockopt(fd(handle), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 }
 
+std::uint32_t loopback_interface() {
+  for (const char* name : {"lo", "lo0"}) {
+    if (const unsigned index = ::if_nametoindex(name); index != 0) return index;
+  }
+  return 0;
+}
 ferry::Address link_local() {
   ferry::Address found;
   ifaddrs* list = nullptr;

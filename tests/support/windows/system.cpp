@@ -188,6 +188,22 @@ std::ptrdiff_t receive_plainly(ferry::NativeHandle handle, void* into, std::size
   }
   return checked(count);
 }
+std::ptrdiff_t send_datagram(ferry::NativeHandle handle, ferry::BytesView data,
+                             const ferry::Address& to) {
+  const ferry::internal::SocketAddress name{to};
+  return checked(::sendto(native(handle), reinterpret_cast<const char*>(data.data()),
+                          static_cast<int>(data.size()), 0, name.get(), name.length));
+}
+std::ptrdiff_t receive_datagram(ferry::NativeHandle handle, void* into, std::size_t size,
+                                ferry::Address& from) {
+  ferry::internal::SocketAddress name;
+  const int count = checked(::recvfrom(native(handle), static_cast<char*>(into),
+                                       static_cast<int>(size), 0, name.get(), &name.length));
+  from = count >= 0 ? name.address() : ferry::Address{};
+  return count;
+}
+bool drops_datagrams() { return false; }
+bool hears_of_unreachable_ports() { return false; }  // Windows does, Wine does not
 void shut_write(ferry::NativeHandle handle) { ::shutdown(native(handle), SD_SEND); }
 std::optional<int> backlog_of(ferry::SocketView) { return std::nullopt; }
 void reset_at_close(ferry::NativeHandle handle) {
@@ -196,6 +212,7 @@ void reset_at_close(ferry::NativeHandle handle) {
                sizeof at_once);
 }
 
+std::uint32_t loopback_interface() { return 1; }
 ferry::Address link_local() { return {}; }
 
 int process_id() { return static_cast<int>(::GetCurrentProcessId()); }
