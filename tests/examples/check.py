@@ -113,9 +113,10 @@ def udp_echo(programs):
                                           ("127.0.0.1", server.port)))
     expect("the server's exit status after Ctrl+C", server.interrupt(), 0)
     text = re.sub(r":\d+\n", ":PORT\n", server.text).replace("^C", "")
-    expect("the server's output", text, "Starting UDP server\nServing on 127.0.0.1:PORT\n" + "".join(
-        f"Received '{what}' from 127.0.0.1:PORT\nSend '{what}' to 127.0.0.1:PORT\n"
-        for what in ("Hello World!", "from True", "from False")))
+    said = "".join(f"Received '{what}' from 127.0.0.1:PORT\nSend '{what}' to 127.0.0.1:PORT\n"
+                   for what in ("Hello World!", "from True", "from False"))
+    expect("the server's output", text,
+           "Starting UDP server\nServing on 127.0.0.1:PORT\n" + said)
 
 
 def dns(programs):
