@@ -221,6 +221,7 @@ class LoopCore final : public IoContext {
   const std::uint64_t remote_epoch_;  // after close() the queue is another loop's
   bool edge_triggered_;
   bool running_ = false, stopping_ = false, closed_ = false;
+  bool completed_ = false;  // what run_until_complete() waits for
   std::atomic<bool> tearing_down_{false};  // asked by those who post from other threads
   bool gathering_ = false;
   bool careful_ = false;  // closed, or in debug mode: calls are looked at

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace ferry::internal {
 
@@ -24,12 +25,13 @@ void LoopCore::run_forever() {
     }
     ~Run() {
       core.running_ = false;
-      core.stopping_ = false;
+      // A stop() that had no part in this run's end is the next one's (T-193).
+      if (!std::exchange(core.completed_, false)) core.stopping_ = false;
     }
   } const run{*this};
   do {
     turn();
-  } while (!stopping_);
+  } while (!stopping_ && !completed_);
 }
 
 void LoopCore::run_until_done(FutureState& future) {
@@ -40,7 +42,7 @@ void LoopCore::run_until_done(FutureState& future) {
       ~Waiting() { *on = false; }
     } const waiting;
     future.add_done_callback([this, on = waiting.on] {
-      if (*on) stop();
+      if (*on) completed_ = true;
     });
     run_forever();
   }

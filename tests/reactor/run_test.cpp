@@ -94,6 +94,27 @@ TEST_CASE("what the turn of stop() posts waits for the next run, by whatever way
   CHECK(order == "abc");
 }
 
+TEST_CASE("a stop() in the turn in which run_until_complete() ends by itself is the next run's",
+          "[T-193][S-090]") {
+  World world;
+  auto future = world.loop.create_future<void>();
+  world.loop.call_soon([&] {
+    future.set_result();  // the run hears of it in the next turn
+    world.loop.call_soon([&] { world.loop.stop(); });
+  });
+  world.loop.run_until_complete(future);
+  bool later = false;
+  world.loop.call_soon([&] { world.loop.call_soon([&] { later = true; }); });
+  world.loop.run_forever();  // one pass, and no more
+  CHECK_FALSE(later);
+  // One that had its effect is over.
+  world.loop.call_soon([&] { world.loop.stop(); });
+  CHECK_THROWS_AS(world.loop.run_until_complete(world.loop.create_future<void>()), MisuseError);
+  world.loop.call_soon([&] { world.loop.call_soon([&] { world.loop.stop(); }); });
+  world.loop.run_forever();
+  CHECK(later);
+}
+
 TEST_CASE("running a running loop and closing it are errors", "[T-194]") {
   World world;
   Loop& loop = world.loop;
