@@ -38,6 +38,8 @@ std::errc error_of_closed();
 bool drops_datagrams();
 // Whether a connected datagram socket is told of a port that nobody listens at.
 bool hears_of_unreachable_ports();
+// Whether the address that a datagram leaves from can be chosen.
+bool can_choose_source();
 // Whether traffic costs so much that tests of scale do less.
 bool is_slow();
 

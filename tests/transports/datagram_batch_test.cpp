@@ -164,7 +164,8 @@ TEST_CASE("packet_info tells the address and interface; what is sent may choose 
   const std::vector<Datagram> answer{{"y", client.address(), info}};
   server.transport->sendto_many(answer);
   world.run_until([&] { return !client.receive().empty(); });
-  CHECK(client.senders[0] == host.with_port(port));  // and not 127.0.0.1
+  // And not from 127.0.0.1.
+  if (can_choose_source()) CHECK(client.senders[0] == host.with_port(port));
   server.transport->abort();
   world.settle();
 }

@@ -193,6 +193,7 @@ std::ptrdiff_t receive_datagram(ferry::NativeHandle handle, void* into, std::siz
 }
 bool drops_datagrams() { return ferry::internal::features.drops_datagrams; }
 bool hears_of_unreachable_ports() { return true; }
+bool can_choose_source() { return true; }
 void shut_write(ferry::NativeHandle handle) { ::shutdown(fd(handle), SHUT_WR); }
 std::optional<int> backlog_of(ferry::SocketView listener) {
 #ifdef __linux__

@@ -203,7 +203,9 @@ std::ptrdiff_t receive_datagram(ferry::NativeHandle handle, void* into, std::siz
   return count;
 }
 bool drops_datagrams() { return false; }
-bool hears_of_unreachable_ports() { return false; }  // Windows does, Wine does not
+// Windows does both, Wine neither.
+bool hears_of_unreachable_ports() { return false; }
+bool can_choose_source() { return false; }
 void shut_write(ferry::NativeHandle handle) { ::shutdown(native(handle), SD_SEND); }
 std::optional<int> backlog_of(ferry::SocketView) { return std::nullopt; }
 void reset_at_close(ferry::NativeHandle handle) {
