@@ -102,6 +102,8 @@ Answer Far::send(std::size_t size) {
 }
 
 Answer Far::waits_for() const {
+  // What stands behind the peer's waits too.
+  if (endpoint_.kind == "unix" && !endpoint_.peer.hears()) return {};
   if (!hears() || received_ >= awaited || endpoint_.cut) return {};
   return name_ + ": " + std::to_string(received_) + " of " + std::to_string(awaited) +
          " datagrams have come";

@@ -249,7 +249,8 @@ class Reader {
     const auto& futures = now().futures;
     if (std::find(futures.begin(), futures.end(), target) != futures.end()) return "future";
     if (target == "loop") return "loop";
-    fail("a link, a link's peer, an endpoint, a server, a future or the loop, not '" + target + "'");
+    fail("a link, a link's peer, an endpoint, a server, a future or the loop, not '" + target +
+         "'");
   }
   bool link_of(const std::string& name) {
     const auto& links = now().links;

@@ -329,7 +329,8 @@ class Reader:
             return "future"
         if target == "loop":
             return "loop"
-        raise self.fail(f"a link, a link's peer, an endpoint, a server, a future or the loop, not '{target}'")
+        raise self.fail("a link, a link's peer, an endpoint, a server, a future or the loop, "
+                        f"not '{target}'")
 
     def action(self, text: str, own: str, joined: bool, reacting: str = "") -> Action:
         words = text.split()

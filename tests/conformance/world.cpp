@@ -28,6 +28,7 @@ std::string word(const std::error_code& code) {
   if (code == std::errc::connection_aborted) return "aborted";
   if (code == std::errc::not_connected) return "not_connected";
   if (code == std::errc::message_size) return "too_large";
+  if (code == std::errc::address_family_not_supported) return "other_family";
   if (code == ferry::SslErrc::truncated) return "cut";
   if (code.category() == ferry::ssl_category()) return "tls";
   return "os_" + std::to_string(code.value());
