@@ -69,6 +69,7 @@ class SocketDatagrams final : public DatagramChannel, private IoHandler, private
   bool goes_on(const PendingDatagram& first, bool joined, int error);
   std::size_t join(std::span<const PendingDatagram> pending, Outgoing& out) const;
   void wait_to_write();
+  void rest();
   void update_interest();
   void let_go() noexcept;
   static bool is_broken(int error) noexcept { return error == EBADF || error == ENOTSOCK; }
@@ -86,7 +87,7 @@ class SocketDatagrams final : public DatagramChannel, private IoHandler, private
   bool writable_ = true;  // until a call says otherwise
   bool reading_ = false;  // what the owner wants
   bool writing_ = false;  // waits to be able to
-  bool resting_ = false;  // the system had no buffers for us: writing waits for a while
+  bool resting_ = false;  // no report will tell when it can be: a timer does
   bool sending_ = false;  // write_some() is under way
   bool retried_ = false;  // the first pending one
   std::size_t expected_ = 2;  // as many as came lately, and room for more
@@ -104,10 +105,11 @@ struct SocketDatagrams<Calls>::Outgoing {
 
 template <class Calls>
 void SocketDatagrams<Calls>::update_interest() {
-  if (io_.edge_triggered() || !ticket_) return;
-  const bool waits_to_write = writing_ && !resting_;
-  const Error error =
-      io_.rewatch(ticket_, (reading_ ? want_read : 0u) | (waits_to_write ? want_write : 0u));
+  if (!ticket_) return;
+  const bool by_edge = io_.edge_triggered();
+  const bool to_write = (writing_ || by_edge) && !resting_;
+  const Error error = io_.rewatch(ticket_, (reading_ || by_edge ? want_read : 0u) |
+                                               (to_write ? want_write : 0u));
   if (error) owner_->failed(error);  // else it would wait for ever
 }
 
@@ -122,7 +124,7 @@ void SocketDatagrams<Calls>::set_reading(bool on) {
 template <class Calls>
 void SocketDatagrams<Calls>::handle_ready(std::uint32_t ready) {
   if ((ready & ready_hint) != 0) {
-    // What is reported beside the datagrams: else a level-triggered selector went on and on (T-143).
+    // What is reported beside the datagrams: else a selector by level went on and on (T-143).
     Calls::drop_error_queue(handle_);
     const int error = Calls::pending_error(handle_);
     if (error != 0) owner_->receive_failed(os_error(error, "receive"));
@@ -234,8 +236,16 @@ void SocketDatagrams<Calls>::send() {
 
 template <class Calls>
 void SocketDatagrams<Calls>::wait_to_write() {
-  if (std::exchange(writing_, true)) return;
+  if (!std::exchange(writing_, true) && !io_.edge_triggered()) update_interest();
+}
+
+// Until a timer says otherwise. Meanwhile it is not to be reported as writable: by level it would be
+// all the while, and by edge after each attempt.
+template <class Calls>
+void SocketDatagrams<Calls>::rest() {
+  resting_ = writing_ = true;
   update_interest();
+  if (ticket_) io_.again_later(ticket_, ready_write);
 }
 
 // How many messages they become.
@@ -295,7 +305,7 @@ bool SocketDatagrams<Calls>::write_once(std::size_t& share) {
   std::array<PendingDatagram, most_out> pending;
   const std::size_t count = owner_->pending(pending);
   if (count == 0) {
-    if (std::exchange(writing_, false)) update_interest();
+    if (std::exchange(writing_, false) && !io_.edge_triggered()) update_interest();
     return false;
   }
   if (share == 0) {
@@ -321,15 +331,16 @@ bool SocketDatagrams<Calls>::write_once(std::size_t& share) {
 // Whether to, after this error, with what is pending then.
 template <class Calls>
 bool SocketDatagrams<Calls>::goes_on(const PendingDatagram& first, bool joined, int error) {
+  // Whether the receiver of a Unix socket has room is seen by who is connected to it only.
+  const bool unseen = family_ == Family::unix_socket && !connected_;
+  const bool no_buffers = error == ENOBUFS && !Calls::drops_datagrams(system_family(family_));
+  if (no_buffers || (unseen && calls::would_block(error))) {
+    rest();
+    return false;
+  }
   if (calls::would_block(error)) {
     writable_ = false;
     wait_to_write();
-    return false;
-  }
-  if (error == ENOBUFS && !Calls::drops_datagrams(system_family(family_))) {
-    resting_ = true;  // by level the selector would report it as writable all the while
-    wait_to_write();
-    io_.again_later(ticket_, ready_write);
     return false;
   }
   if (joined) {  // the network does not cut for us: from now on each goes by itself
