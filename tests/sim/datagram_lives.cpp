@@ -95,7 +95,8 @@ class Chatter {
     ++lives_.counts_.errors;
     const bool too_large = error == std::errc::message_size;
     if (!too_large) troubled_ = true;
-    if (!too_large && (error != std::errc::connection_refused || !peer_)) breach(std::string{error.what()});
+    const bool refused = peer_ && error == std::errc::connection_refused;
+    if (!too_large && !refused) breach(std::string{error.what()});
     if (too_large) require(--too_large_ >= 0, "nothing was too large");
     if (dice(3) == 0) act();
   }

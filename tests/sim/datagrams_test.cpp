@@ -281,7 +281,7 @@ TEST_CASE("a network of datagrams that cannot be is refused") {
 // --- Production endpoints under every network ---
 
 TEST_CASE("random lives of datagram endpoints keep the contract and alter no datagram",
-          "[S-044][S-045][S-075][S-078][S-079][C-10][C-11][C-12][C-14][T-139][T-144][T-145][T-149]") {
+          "[S-044][S-045][S-075][S-078][S-079][C-10][C-11][C-12][C-14][T-139][T-145][T-149]") {
   sim_lives::DatagramCounts all;
   const std::uint64_t seeds = ferry::for_each_seed({.count = 1000}, [&](SimWorld& world) {
     sim_lives::DatagramLives lives{world};
