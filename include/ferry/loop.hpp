@@ -121,8 +121,8 @@ struct UnixServerOptions {
   std::optional<Seconds> ssl_handshake_timeout = {};
   std::optional<Seconds> ssl_shutdown_timeout = {};
 };
-// An endpoint has a local address, a remote one, both, or only a family. Each is an address,
-// which wins, or a host and a port, which are resolved.
+// An endpoint has a local address, a remote one, both, or only a family. Each is an
+// address, which wins, or a host and a port, which are resolved.
 struct DatagramOptions {
   Address local_addr = {};
   Address remote_addr = {};            // to whom, and from nobody else

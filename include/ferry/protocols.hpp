@@ -5,8 +5,9 @@
 // For datagrams: connection_made -> (datagram_received | error_received)* -> connection_lost.
 //
 // Derive from Protocol (or BufferedProtocol, DatagramProtocol, DatagramBatchProtocol), override
-// what you need: every callback has an empty default (S-055). All of them are called by the loop's thread, one at a time, and, but for
-// pause_writing(), never from inside a call of yours into the transport.
+// what you need: every callback has an empty default (S-055). All of them are called by the loop's
+// thread, one at a time, and, but for pause_writing(), never from inside a call of yours into the
+// transport.
 //
 // What a callback throws (C-15):
 //   data_received, eof_received, get_buffer, buffer_updated   the connection is lost with it

@@ -143,7 +143,7 @@ class FERRY_API Transport : public ReadTransport, public WriteTransport {
 
 // Which way a datagram came (DatagramOptions::packet_info), or shall go.
 struct PacketInfo {
-  Address local = {};                 // the address here, without a port; empty: the system's choice
+  Address local = {};                 // the one here, without a port; empty: the system's choice
   std::uint32_t interface_index = 0;  // 0: the system's choice
   std::optional<std::uint8_t> traffic_class = {};  // DSCP and, in the lowest two bits, ECN
 };

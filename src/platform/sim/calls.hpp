@@ -52,7 +52,8 @@ class SimCalls {
     }
     return {count, 0};
   }
-  calls::DatagramsMoved send_many(NativeHandle handle, calls::OutOf<Part>* out, std::size_t count) const {
+  calls::DatagramsMoved send_many(NativeHandle handle, calls::OutOf<Part>* out,
+                                  std::size_t count) const {
     for (std::size_t i = 0; i < count; ++i) {
       std::string bytes;
       for (const Part& one : std::span{out[i].parts, out[i].count}) {

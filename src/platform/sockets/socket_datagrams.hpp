@@ -239,8 +239,8 @@ void SocketDatagrams<Calls>::wait_to_write() {
   if (!std::exchange(writing_, true) && !io_.edge_triggered()) update_interest();
 }
 
-// Until a timer says otherwise. Meanwhile it is not to be reported as writable: by level it would be
-// all the while, and by edge after each attempt.
+// Until a timer says otherwise. Meanwhile it is not to be reported as writable: by level it would
+// be all the while, and by edge after each attempt.
 template <class Calls>
 void SocketDatagrams<Calls>::rest() {
   resting_ = writing_ = true;
