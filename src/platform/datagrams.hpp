@@ -12,10 +12,14 @@
 
 namespace ferry::internal {
 
+// (Without initialisers: arrays of it are made for every call.)
 struct PendingDatagram {
-  BytesView data;
-  const Address* to = nullptr;       // null: the connected peer
-  const PacketInfo* info = nullptr;  // null: any way
+  const std::byte* data;
+  std::size_t size;
+  const Address* to;       // null: the connected peer
+  const PacketInfo* info;  // null: any way
+
+  BytesView view() const noexcept { return {data, size}; }
 };
 
 class DatagramChannel {
@@ -60,7 +64,7 @@ struct DatagramBatch {
   std::span<std::byte> place(std::size_t i) noexcept { return {memory.get() + i * stride, room}; }
 
   std::unique_ptr<std::byte[]> memory{new std::byte[most * stride]};
-  std::vector<Datagram> datagrams;
+  std::vector<Datagram> datagrams;  // their `info` is blank between two deliveries
 };
 
 }  // namespace ferry::internal

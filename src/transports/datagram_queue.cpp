@@ -33,7 +33,7 @@ const Head& head_at(const std::byte* at) noexcept {
 
 PendingDatagram read(const std::byte* at) noexcept {
   const Head& head = head_at(at);
-  PendingDatagram one;
+  PendingDatagram one{nullptr, head.size, nullptr, nullptr};
   at += sizeof(Head);
   if (head.has_address) {
     one.to = std::launder(reinterpret_cast<const Address*>(at));
@@ -43,7 +43,7 @@ PendingDatagram read(const std::byte* at) noexcept {
     one.info = std::launder(reinterpret_cast<const PacketInfo*>(at));
     at += sizeof(PacketInfo);
   }
-  one.data = BytesView{at, head.size};
+  one.data = at;
   return one;
 }
 

@@ -197,7 +197,7 @@ void EndpointTransport::deliver_held() {
   while (is_reading() && !taken.empty()) {
     const std::size_t count = taken.peek(some);
     for (std::size_t i = 0; i < count; ++i) {
-      datagrams[i] = {some[i].data, *some[i].to, *some[i].info};
+      datagrams[i] = {some[i].view(), *some[i].to, *some[i].info};
     }
     taken.pop(deliver({datagrams.data(), count}), core().blocks());
   }
@@ -300,7 +300,8 @@ void EndpointTransport::attempt() {
 void EndpointTransport::datagrams_sent(std::size_t count) {
   queue_.pop(count, core().blocks());
   if (flow_.must_resume(queue_.size())) resume_soon();
-  if (queue_.empty()) perform(life_.drained());
+  // Who waits to be resumed is, before the end (C-10).
+  if (queue_.empty() && !resume_scheduled_) perform(life_.drained());
 }
 
 // In a turn of its own: this may be inside of sendto().
@@ -336,10 +337,13 @@ void EndpointTransport::resume_soon() {
   if (std::exchange(resume_scheduled_, true)) return;
   core().soon([this, alive = self()] {
     resume_scheduled_ = false;
-    if (life_.phase() == Phase::lost || !flow_.must_resume(queue_.size())) return;
-    flow_.set_paused(false);
-    caller_.resume_writing(site());
-    core().flush_now();
+    if (life_.phase() == Phase::lost) return;
+    if (flow_.must_resume(queue_.size())) {
+      flow_.set_paused(false);
+      caller_.resume_writing(site());
+      core().flush_now();
+    }
+    if (queue_.empty()) perform(life_.drained());
   });
 }
 

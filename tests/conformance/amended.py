@@ -10,6 +10,7 @@ from asyncio import selector_events, sslproto
 
 ROWS = {
     "A-003": "is_reading() of TLS is false once it closes or the peer has ended",
+    "A-027": "each datagram that waits counts 8 bytes more",
     "A-005": "what get_buffer() does to its transport holds at once: nothing is read after it "
              "closed, paused, or gave way to another protocol",
     "C-01": "TLS pauses strictly over the high mark",
@@ -23,47 +24,37 @@ ROWS = {
     "C-15": "what connection_made() throws over TLS is reported, and the connection goes on",
     "C-16": "from the end of input on nothing is read: is_reading() is false, and "
             "resume_reading() does not bring the end a second time",
+    "C-17": "an empty datagram is sent (CPython until 3.12 drops it)",
     "C-22": "a transport that is lost throws nothing",
     "T-015": "pause_reading() holds inside connection_made() too (CPython until 3.11.2 forgets it)",
     "T-050": "write_eof() does not throw when the connection is over already",
     "T-023": "TLS knows its names to the end",
     "T-071": "what comes after the data that paused reading waits, an end too",
     "T-073": "what is still to be sent over TLS goes down before the end: T-018 would drop it",
+    "T-145": "sendto() is dropped from close() on",
+    "T-147": "a datagram without an address is an error to the caller if the endpoint has none; "
+             "what the system refuses is told in a later turn",
     "T-018": "what is written after close() is dropped, also while the buffer is flushed",
 }
 rows = set()  # of the scenario that is being played
 
 Original = selector_events._SelectorSocketTransport
+OriginalDatagrams = selector_events._SelectorDatagramTransport
 
 
-class Amended(Original):
-    _ended = False
+class Common:
+    """Of both kinds of transports."""
+
     _in_flush = False
     _judging = False
-
     _told = False  # connection_lost() was called
 
     def _is_gone(self):
         return "C-22" in rows and self._told
 
-    # --- C-16, T-015 ---
-
-    def is_reading(self):
-        return super().is_reading() and not ("C-16" in rows and self._ended)
-
-    def resume_reading(self):
-        if self._ended and "C-16" in rows:
-            self._paused = False
-        else:
-            super().resume_reading()
-
-    def _add_reader(self, *args):
-        if self.is_reading() or "T-015" not in rows:
-            super()._add_reader(*args)
-
-    def _read_ready__on_eof(self):
-        self._ended = True
-        super()._read_ready__on_eof()
+    def abort(self):
+        if not self._is_gone():
+            super().abort()
 
     # --- C-11 ---
 
@@ -92,6 +83,39 @@ class Amended(Original):
         finally:
             self._in_flush = False
 
+    def _call_connection_lost(self, exc):
+        if not self._in_flush:
+            self._told = True
+            super()._call_connection_lost(exc)
+        elif not self._conn_lost:
+            self._conn_lost += 1
+            self._loop.call_soon(self._call_connection_lost, exc)
+
+
+class Amended(Common, Original):
+    _ended = False
+
+    # --- C-16, T-015 ---
+
+    def is_reading(self):
+        return super().is_reading() and not ("C-16" in rows and self._ended)
+
+    def resume_reading(self):
+        if self._ended and "C-16" in rows:
+            self._paused = False
+        else:
+            super().resume_reading()
+
+    def _add_reader(self, *args):
+        if self.is_reading() or "T-015" not in rows:
+            super()._add_reader(*args)
+
+    def _read_ready__on_eof(self):
+        self._ended = True
+        super()._read_ready__on_eof()
+
+    # --- C-12 ---
+
     def _write_ready(self):
         self._flush(super()._write_ready)
 
@@ -101,23 +125,11 @@ class Amended(Original):
     def _write_sendmsg(self):
         self._flush(super()._write_sendmsg)
 
-    def _call_connection_lost(self, exc):
-        if not self._in_flush:
-            self._told = True
-            super()._call_connection_lost(exc)
-        elif not self._conn_lost:
-            self._conn_lost += 1
-            self._loop.call_soon(self._call_connection_lost, exc)
-
     # --- C-22, T-018, T-050 ---
 
     def write_eof(self):
         with contextlib.suppress(*[OSError] if "T-050" in rows else []):
             super().write_eof()
-
-    def abort(self):
-        if not self._is_gone():
-            super().abort()
 
     def write(self, data):
         if self._is_gone():
@@ -169,6 +181,60 @@ class Amended(Original):
             self._protocol.buffer_updated(count)
         except Exception as exc:
             self._fatal_error(exc, "Fatal error: protocol.buffer_updated() call failed.")
+
+
+class ErrorsLater:
+    """A protocol that is told in a later turn what became of its datagrams."""
+
+    def __init__(self, protocol, loop):
+        self._protocol, self._loop = protocol, loop
+
+    def __getattr__(self, name):
+        return getattr(self._protocol, name)
+
+    def error_received(self, exc):
+        self._loop.call_soon(self._protocol.error_received, exc)
+
+
+class NeverFalse(bytes):
+    def __bool__(self):
+        return True
+
+
+class AmendedDatagrams(Common, OriginalDatagrams):
+
+    # --- A-027 ---
+
+    def get_write_buffer_size(self):
+        if "A-027" not in rows:
+            return super().get_write_buffer_size()
+        return sum(len(entry[0]) + 8 for entry in self._buffer)
+
+    # --- C-17, T-145, T-147 ---
+
+    def sendto(self, data, addr=None):
+        if "T-147" in rows and not self._address and addr is None:
+            raise ValueError("no address")
+        late = self._closing and (not self._address or addr in (None, self._address))
+        if "T-145" in rows and late:
+            return
+        if "C-17" in rows:
+            data = NeverFalse(data)
+        if "T-147" not in rows:
+            super().sendto(data, addr)
+            return
+        protocol = self._protocol
+        self._protocol = later = ErrorsLater(protocol, self._loop)
+        try:
+            super().sendto(data, addr)
+        finally:
+            if self._protocol is later:  # else set_protocol() was called inside
+                self._protocol = protocol
+
+    # --- C-12 ---
+
+    def _sendto_ready(self):
+        self._flush(super()._sendto_ready)
 
 
 class AmendedTransport(sslproto._SSLProtocolTransport):
@@ -344,5 +410,6 @@ class AmendedProtocol(sslproto.SSLProtocol):
 
 def install():
     selector_events._SelectorSocketTransport = Amended
+    selector_events._SelectorDatagramTransport = AmendedDatagrams
     sslproto._SSLProtocolTransport = AmendedTransport
     sslproto.SSLProtocol = AmendedProtocol

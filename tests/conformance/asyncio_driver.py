@@ -33,7 +33,8 @@ IDLE_TURNS = 5  # what a chain of callbacks needs to come to its end
 FATAL = ("data_received", "eof_received", "get_buffer", "buffer_updated")
 WORDS = {errno.ECONNRESET: "reset", errno.EPIPE: "broken_pipe", errno.ETIMEDOUT: "timed_out",
          errno.ECONNREFUSED: "refused", errno.ENOBUFS: "no_buffers", errno.ENOENT: "no_entry",
-         errno.ECONNABORTED: "aborted", errno.ENOTCONN: "not_connected"}
+         errno.ECONNABORTED: "aborted", errno.ENOTCONN: "not_connected",
+         errno.EMSGSIZE: "too_large", errno.EAFNOSUPPORT: "other_family"}
 
 
 class UserError(Exception):
@@ -744,6 +745,251 @@ class Buffered(Callbacks, asyncio.BufferedProtocol):
         self.came("buffer_updated", bytes(self.memory[:nbytes]))
 
 
+class Far:
+    """A plain datagram socket that an endpoint talks with."""
+
+    def __init__(self, endpoint, side):
+        self.endpoint, self.world = endpoint, endpoint.world
+        self.name = f"{endpoint.name}.{side}"
+        self.sock = None
+        self.sent = 0  # of what the endpoint shall receive
+        self.awaited = 0  # what the endpoint has sent to it
+        self.received = 0
+        self.reading = True
+
+    def bind(self):
+        unix = self.endpoint.kind == "unix"
+        self.sock = socket.socket(socket.AF_UNIX if unix else socket.AF_INET, socket.SOCK_DGRAM)
+        small_buffers(self.sock)
+        self.sock.bind(self.world.new_path() if unix else ("127.0.0.1", 0))
+        self.sock.setblocking(False)
+        self.address = self.sock.getsockname()
+        self.watch()
+
+    def hears(self):
+        return self.reading and self.sock is not None
+
+    def watch(self):
+        if self.sock is not None:
+            self.world.loop.remove_reader(self.sock)
+            if self.reading:
+                self.world.loop.add_reader(self.sock, self.readable)
+
+    def readable(self):
+        with contextlib.suppress(OSError):
+            while True:
+                data, sender = self.sock.recvfrom(65536)
+                if data != pattern(len(data), len(data)):
+                    self.world.trace.add(self.name, "wrong bytes")
+                self.received += 1
+                name = self.endpoint.name if sender == self.endpoint.own else "a stranger"
+                self.world.trace.add(self.name, f"datagram {len(data)} from {name} x", 1)
+        self.world.progress()
+
+    def perform(self, verb, args):
+        if self.sock is None:
+            return "closed"
+        if verb == "close":
+            self.world.loop.remove_reader(self.sock)
+            self.sock.close()
+            self.sock = None
+        elif verb == "read":
+            self.reading = args[0] == "on"
+            self.watch()
+        else:
+            return self.send(size_of(args[0]))
+        return None
+
+    def send(self, size):
+        if not self.endpoint.made:
+            return "no endpoint"
+        if self.endpoint.is_closing():
+            return "too late"
+        try:
+            self.sock.sendto(pattern(size, size), self.endpoint.own)
+        except OSError as exc:
+            return word(exc)
+        # A connected socket gets those of its peer only.
+        self.sent += not self.endpoint.connected or self is self.endpoint.peer
+        return None
+
+    def waits_for(self):
+        if self.endpoint.kind == "unix" and not self.endpoint.peer.hears():
+            return None  # what stands behind the peer's waits too
+        if self.hears() and self.received < self.awaited and not self.endpoint.cut:
+            return f"{self.name}: {self.received} of {self.awaited} datagrams have come"
+        return None
+
+
+class Endpoint:
+    """A datagram endpoint: the transport under test, its protocol, and two to talk with."""
+
+    def __init__(self, world, declared):
+        self.world, self.name, self.kind = world, declared.name, declared.kind
+        self.connected = declared.connected
+        self.transport = self.kept = None
+        self.made = self.lost = self.cut = self.opening = False
+        self.received = self.protocols = 0
+        self.own = None
+        self.counts = {}
+        self.peer, self.other = Far(self, "peer"), Far(self, "other")
+
+    def new_protocol(self):
+        self.protocols += 1
+        return Datagrams(self, self.protocols)
+
+    def factory(self):
+        self.called("factory", "factory")
+        return self.new_protocol()
+
+    def called(self, callback, text, count=None):
+        self.counts[callback] = number = self.counts.get(callback, 0) + 1
+        reactions = [reaction for reaction in self.world.reactions(self.name, callback)
+                     if reaction.number in (0, number)]
+        if reactions:
+            self.world.trace.last.pop(self.name, None)
+        self.world.trace.add(self.name, text, count)
+        try:
+            self.world.react(reactions, self.name)
+        finally:
+            self.world.progress()
+
+    def is_closing(self):
+        return self.lost or (self.transport is not None and self.transport.is_closing())
+
+    def who(self, address):
+        names = {self.peer.address: "peer", self.other.address: "other", None: "nobody"}
+        return names.get(address, "a stranger")
+
+    async def open(self):
+        options = {}
+        if self.connected:
+            options["remote_addr"] = self.peer.address
+        if self.kind == "unix":
+            options.update(local_addr=self.world.new_path(), family=socket.AF_UNIX)
+        elif not self.connected:
+            options["local_addr"] = ("127.0.0.1", 0)
+        try:
+            made = await self.world.loop.create_datagram_endpoint(self.factory, **options)
+        except Exception as exc:
+            self.world.trace.add(self.name, "open failed " + word(exc))
+        else:
+            self.kept = self.transport = made[0]
+            self.world.trace.add(self.name, "opened")
+        self.opening = False
+        self.world.progress()
+
+    def perform(self, verb, args):
+        if verb == "open":
+            self.opening = True
+            self.world.tasks.append(self.world.loop.create_task(self.open()))
+            return None
+        if self.transport is None:
+            return "no transport"
+        if verb in ("send", "sendto"):
+            return self.send(size_of(args[-1]), "" if verb == "send" else args[0])
+        if verb == "flood":
+            for _ in range(100):
+                self.send(1000, "peer")
+        elif verb == "abort":
+            self.cut = self.cut or not self.lost
+            self.transport.abort()
+        elif verb == "limits":
+            self.limits(args)
+        elif verb == "set_protocol":
+            self.transport.set_protocol(self.new_protocol())
+        else:
+            return self.ask(verb)
+        return None
+
+    def ask(self, verb):
+        if verb == "is_closing":
+            return yes(self.transport.is_closing())
+        if verb == "size":
+            return str(self.transport.get_write_buffer_size())
+        if verb == "get_limits":
+            return "{} {}".format(*self.transport.get_write_buffer_limits())
+        if verb == "names":
+            own, other = (self.transport.get_extra_info(key) for key in ("sockname", "peername"))
+            return yes(own == self.own) + " " + self.who(other or None)
+        return self.transport.close()
+
+    def send(self, size, to):
+        late = self.transport.is_closing()
+        far = self.other if to == "other" else self.peer
+        there = {"": None, "v6": ("::1", 9)}.get(to, far.address)
+        # Counted before: pause_writing may ask from inside.
+        empty_too = "C-17" in amended.rows or sys.version_info >= (3, 13)
+        counts = not late and size < BIG and to != "v6" and (size > 0 or empty_too)
+        far.awaited += counts
+        try:
+            self.transport.sendto(pattern(size, size), there)
+        except Exception:
+            far.awaited -= counts
+            raise
+
+    def limits(self, marks):
+        given = {}
+        for mark in marks:
+            key, value = mark.split("=")
+            given[key] = int(value)
+        self.transport.set_write_buffer_limits(**given)
+
+    def state(self):
+        return ("lost" if self.lost else "never made" if not self.made else
+                "closing" if self.transport.is_closing() else "open")
+
+    def waits_for(self):
+        if self.opening:
+            return f"{self.name} to be opened"
+        if not self.made:
+            return None
+        if self.is_closing() and not self.lost and (self.cut or self.peer.hears()):
+            return f"{self.name} to be lost"
+        expected = self.peer.sent + self.other.sent
+        if not self.is_closing() and self.received < expected:
+            return f"{self.name}: {self.received} of {expected} datagrams have come"
+        return self.peer.waits_for() or self.other.waits_for()
+
+
+class Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, endpoint, number):
+        self.endpoint = endpoint
+        self.prefix = "" if number == 1 else f"#{number} "
+
+    def called(self, callback, argument="", count=None):
+        self.endpoint.called(callback, self.prefix + callback + argument, count)
+
+    def connection_made(self, transport):
+        self.endpoint.made = True
+        self.endpoint.transport = transport
+        self.endpoint.own = transport.get_extra_info("sockname")
+        small_buffers(transport.get_extra_info("socket"))
+        self.called("connection_made")
+
+    def datagram_received(self, data, addr):
+        self.endpoint.received += 1
+        if data != pattern(len(data), len(data)):
+            self.endpoint.world.trace.add(self.endpoint.name, "wrong bytes")
+        self.called("datagram_received", f" {len(data)} from {self.endpoint.who(addr)} x", 1)
+
+    def error_received(self, exc):
+        self.called("error_received", " " + word(exc))
+
+    def pause_writing(self):
+        self.called("pause_writing")
+
+    def resume_writing(self):
+        self.called("resume_writing")
+
+    def connection_lost(self, exc):
+        self.endpoint.lost = True
+        try:
+            self.called("connection_lost", " " + word(exc))
+        finally:
+            self.endpoint.transport = self.endpoint.kept
+
+
 class Server:
     def __init__(self, world, name, kind, idle):
         self.world, self.name, self.kind, self.idle = world, name, kind, idle
@@ -828,6 +1074,12 @@ class World:
             link.prepare(socket.AF_INET if tcp else socket.AF_UNIX,
                          ("127.0.0.1", 0) if tcp else self.new_path())
 
+        self.endpoints = {}
+        for declared in script.endpoints.values():
+            self.endpoints[declared.name] = endpoint = Endpoint(self, declared)
+            endpoint.peer.bind()
+            endpoint.other.bind()
+
     def new_path(self):
         World.paths += 1
         return os.path.join(self.folder, str(World.paths))
@@ -874,6 +1126,11 @@ class World:
     def target(self, action):
         if action.kind == "server":
             return self.servers[action.target]
+        if action.kind == "endpoint":
+            return self.endpoints[action.target]
+        if action.kind == "far":
+            name, _, side = action.target.rpartition(".")
+            return getattr(self.endpoints[name], side)
         link = self.links[action.target.removesuffix(".peer")]
         return link.peer if action.kind == "peer" else link
 
@@ -961,6 +1218,10 @@ class World:
             reason = link.waits_for() or link.peer.waits_for()
             if reason:
                 return reason
+        for endpoint in self.endpoints.values():
+            reason = endpoint.waits_for()
+            if reason:
+                return reason
         return None
 
     def waits_to_arrive(self):
@@ -1011,6 +1272,8 @@ class World:
                 state = "lost" if link.lost else "never made" if not link.made else \
                     "closing" if link.transport.is_closing() else "open"
                 self.trace.add(link.name, "at the end: " + state)
+            for endpoint in self.endpoints.values():
+                self.trace.add(endpoint.name, "at the end: " + endpoint.state())
 
     def run(self):
         amended.rows = set(self.script.amend)
@@ -1033,6 +1296,9 @@ class World:
             if link.transport is not None:
                 with contextlib.suppress(AttributeError):  # lost after a flush: it fails on None
                     link.transport.abort()
+        for endpoint in self.endpoints.values():
+            if endpoint.transport is not None:
+                endpoint.transport.abort()
         for task in self.tasks:
             task.cancel()
         for server in self.servers.values():
@@ -1044,6 +1310,10 @@ class World:
             for sock in (link.peer.listener, link.peer.sock):
                 if sock is not None:
                     sock.close()
+        for endpoint in self.endpoints.values():
+            for far in (endpoint.peer, endpoint.other):
+                if far.sock is not None:
+                    far.sock.close()
         self.loop.close()
 
 

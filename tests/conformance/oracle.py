@@ -6,7 +6,9 @@
                                those of them whose names match
     run --random SEED COUNT    COUNT scenarios made from SEED, SEED+1 …
     run --random-tls SEED COUNT   the same over TLS
-    run --print NAME           a generated scenario as text: pair_…, seed_N or tls_seed_N
+    run --random-udp SEED COUNT   the same of datagram endpoints
+    run --print NAME           a generated scenario as text: pair_…, seed_N, tls_seed_N or
+                               udp_seed_N
     run --matrix               plays all of these and prints what was met: callback × method, and
                                event × phase, with the holes
 
@@ -35,6 +37,7 @@ from pathlib import Path
 
 import amended
 import generate
+import generate_datagrams
 import matrix
 import scenario as language
 from scenario import Mistake, Scenario
@@ -304,10 +307,9 @@ class Runner:
     def tell_how_to_replay(self, script: Scenario) -> None:
         if script.file != GENERATED:
             return
-        if script.name.startswith("seed_"):
-            replay = f"--random {script.name.removeprefix('seed_')} 1"
-        elif script.name.startswith("tls_seed_"):
-            replay = f"--random-tls {script.name.removeprefix('tls_seed_')} 1"
+        kind, seed, number = script.name.rpartition("seed_")
+        if seed:
+            replay = f"--random{'-' * bool(kind)}{kind.removesuffix('_')} {number} 1"
         else:
             replay = f"--pairs '^{script.name}$'"
         backend = f" --backend {self.chosen.backend}" if self.chosen.backend else ""
@@ -344,6 +346,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", nargs="?", const="", metavar="PATTERN")
     parser.add_argument("--random", nargs=2, metavar=("SEED", "COUNT"))
     parser.add_argument("--random-tls", nargs=2, metavar=("SEED", "COUNT"))
+    parser.add_argument("--random-udp", nargs=2, metavar=("SEED", "COUNT"))
     parser.add_argument("--print", metavar="NAME", dest="shown")
     parser.add_argument("--matrix", action="store_true")
     parser.add_argument("--driver", type=Path)
@@ -358,9 +361,21 @@ def arguments() -> argparse.Namespace:
     raise Refused(f"'{chosen.patience}' is no time: --patience takes seconds, more than 0")
 
 
+def all_pairs() -> dict[str, str]:
+    return {**generate.pair_scenarios(), **generate_datagrams.pair_scenarios()}
+
+
+# A kind of seeds -> the scenario of a seed.
+SEEDS = {
+    "seed_": generate.random_scenario,
+    "tls_seed_": lambda seed: generate.random_scenario(seed, tls=True),
+    "udp_seed_": generate_datagrams.random_scenario,
+}
+
+
 def pairs(pattern: str) -> list[str]:
     try:
-        found = [text for name, text in generate.pair_scenarios().items()
+        found = [text for name, text in all_pairs().items()
                  if re.search(pattern, name)]
     except re.error as error:
         raise Refused(f"'{pattern}' is no pattern: {error}") from None
@@ -370,15 +385,14 @@ def pairs(pattern: str) -> list[str]:
 
 
 def show(name: str) -> int:
-    if name.startswith("seed_"):
-        print(generate.random_scenario(number(name.removeprefix("seed_"))))
-    elif name.startswith("tls_seed_"):
-        print(generate.random_scenario(number(name.removeprefix("tls_seed_")), tls=True))
-    elif name in generate.pair_scenarios():
-        print(generate.pair_scenarios()[name])
+    known = [kind for kind in SEEDS if name.startswith(kind)]
+    if known:
+        print(SEEDS[known[0]](number(name.removeprefix(known[0]))))
+    elif name in all_pairs():
+        print(all_pairs()[name])
     else:
-        raise Refused(f"'{name}' is no generated scenario: seed_N, tls_seed_N, or the name of a "
-                      "pair")
+        raise Refused(f"'{name}' is no generated scenario: seed_N, tls_seed_N, udp_seed_N, or the "
+                      "name of a pair")
     return 0
 
 
@@ -386,19 +400,19 @@ def main() -> int:
     chosen = arguments()
     if chosen.shown is not None:
         return show(chosen.shown)
-    seeds = [number(word) for word in chosen.random or ()]
-    tls_seeds = [number(word) for word in chosen.random_tls or ()]
-    if not (chosen.files or chosen.pairs is not None or seeds or tls_seeds or chosen.matrix):
+    seeds = {kind: [number(word) for word in given or ()] for kind, given in zip(
+        SEEDS, (chosen.random, chosen.random_tls, chosen.random_udp))}
+    if not (chosen.files or chosen.pairs is not None or any(seeds.values()) or chosen.matrix):
         raise Refused("nothing to play: name a scenario file, or see --help")
     runner = Runner(chosen)
     if chosen.files or chosen.matrix:
         runner.files(chosen.files or sorted(map(str, (HERE / "scenarios").glob("*.txt"))))
     if chosen.pairs is not None or chosen.matrix:
         runner.texts(pairs(chosen.pairs or ""))
-    for given, tls in ((seeds, False), (tls_seeds, True)):
+    for kind, given in seeds.items():
         first, count = given or ([1, 200] if chosen.matrix else [0, 0])
         for start in range(first, first + count, 500):
-            runner.texts([generate.random_scenario(seed, tls)
+            runner.texts([SEEDS[kind](seed)
                           for seed in range(start, min(start + 500, first + count))])
     if chosen.matrix:
         print(runner.met.shown())

@@ -58,8 +58,8 @@ Name unix_name(std::string_view path) {
   return name;
 }
 
-ferry::Socket new_socket(int family) {
-  ferry::Socket socket{check(::socket(family, SOCK_STREAM, 0), "socket")};
+ferry::Socket new_socket(int family, int type = SOCK_STREAM) {
+  ferry::Socket socket{check(::socket(family, type, 0), "socket")};
   check(::fcntl(fd_of(socket), F_SETFD, FD_CLOEXEC), "fcntl");
   small_buffers(socket.view());
   return socket;
@@ -70,6 +70,26 @@ ferry::Socket listen_at(const Name& name) {
   check(::bind(fd_of(socket), name.get(), name.length), "bind");
   check(::listen(fd_of(socket), 100), "listen");
   return socket;
+}
+
+ferry::Socket datagrams_at(const Name& name) {
+  ferry::Socket socket = new_socket(name.get()->sa_family, SOCK_DGRAM);
+  check(::bind(fd_of(socket), name.get(), name.length), "bind");
+  unblock(socket);
+  return socket;
+}
+
+Name name_of(const ferry::Address& address) {
+  const bool ip = address.family() == ferry::Family::ipv4;
+  return ip ? tcp_name(address.port()) : unix_name(address.path());
+}
+
+ferry::Address address_of(const Name& name) {
+  if (name.length <= sizeof name.storage.ss_family) return {};
+  if (name.storage.ss_family == AF_UNIX) {
+    return ferry::Address::unix_path(reinterpret_cast<const sockaddr_un&>(name.storage).sun_path);
+  }
+  return {"127.0.0.1", ntohs(reinterpret_cast<const sockaddr_in&>(name.storage).sin_port)};
 }
 
 void no_delay(const ferry::Socket& socket, ferry::Family family) {
@@ -96,6 +116,30 @@ ferry::Socket accept_one(const ferry::Socket& listener) {
   unblock(socket);
   no_delay(socket, socket.view().getsockname().family());
   return socket;
+}
+
+ferry::Socket bind_udp() { return datagrams_at(tcp_name(0)); }
+ferry::Socket bind_unix_datagrams(const std::string& path) {
+  return datagrams_at(unix_name(path));
+}
+
+std::error_code send_datagram(const ferry::Socket& socket, ferry::BytesView data,
+                              const ferry::Address& to) {
+  const Name name = name_of(to);
+  return moved(::sendto(fd_of(socket), data.data(), data.size(), 0, name.get(), name.length))
+      .error;
+}
+
+bool receive_datagram(const ferry::Socket& socket, std::string& data, ferry::Address& from) {
+  data.resize(65536);
+  Name name;
+  name.length = sizeof name.storage;
+  const ssize_t size = ::recvfrom(fd_of(socket), data.data(), data.size(), 0,
+                                  reinterpret_cast<sockaddr*>(&name.storage), &name.length);
+  if (size < 0) return false;
+  data.resize(static_cast<std::size_t>(size));
+  from = address_of(name);
+  return true;
 }
 
 ferry::Socket connect_to(const ferry::Address& address) {

@@ -32,6 +32,16 @@ struct Moved {
 };
 Moved send_some(const ferry::Socket& socket, ferry::BytesView data);
 Moved receive_some(const ferry::Socket& socket, std::span<char> into);
+
+// A datagram socket on a port of 127.0.0.1 that the system chose, or at a path. Does not block.
+ferry::Socket bind_udp();
+ferry::Socket bind_unix_datagrams(const std::string& path);
+// 0, or an error.
+std::error_code send_datagram(const ferry::Socket& socket, ferry::BytesView data,
+                              const ferry::Address& to);
+// False: there is none.
+bool receive_datagram(const ferry::Socket& socket, std::string& data, ferry::Address& from);
+
 void shut_write(const ferry::Socket& socket);
 void reset_at_close(const ferry::Socket& socket);
 

@@ -22,6 +22,11 @@ const std::map<std::string, std::map<std::string, std::string>>& verbs() {
         {"resume_reading", ""}, {"is_closing", ""}, {"is_reading", ""}, {"size", ""},
         {"limits", "m*"}, {"get_limits", ""}, {"set_protocol", "w"}, {"names", ""},
         {"start_tls", ""}}},
+      {"endpoint",
+       {{"open", ""}, {"send", "b"}, {"sendto", "wb"}, {"flood", ""}, {"close", ""},
+        {"abort", ""}, {"is_closing", ""}, {"size", ""}, {"limits", "m*"}, {"get_limits", ""},
+        {"set_protocol", ""}, {"names", ""}}},
+      {"far", {{"send", "b"}, {"read", "w"}, {"close", ""}}},
       {"peer",
        {{"send", "b"}, {"eof", ""}, {"close", ""}, {"reset", ""}, {"read", "w"}, {"take", "n"},
         {"refuse", ""}}},
@@ -43,6 +48,9 @@ const std::set<std::string> stream_kinds{"tcp", "unix", "tls"};
 const std::set<std::string> callbacks{
     "factory",        "connection_made", "data_received", "eof_received",  "pause_writing",
     "resume_writing", "connection_lost", "get_buffer",    "buffer_updated"};
+const std::set<std::string> datagram_callbacks{
+    "factory",       "connection_made", "datagram_received", "error_received",
+    "pause_writing", "resume_writing",  "connection_lost"};
 
 Words split(const std::string& text, char separator) {
   Words words;
@@ -120,6 +128,7 @@ class Reader {
       return;
     }
     if (first == "link") return declare_link(words);
+    if (first == "endpoint") return declare_endpoint(words);
     if (first == "server") return declare_server(words);
     if (first == "on") return declare_reaction(line);
     if (first == "future") {
@@ -154,6 +163,13 @@ class Reader {
     now().links.push_back(link);
   }
 
+  void declare_endpoint(const Words& words) {
+    const bool known = words.size() == 4 && (words[2] == "udp" || words[2] == "unix") &&
+                       (words[3] == "connected" || words[3] == "unconnected");
+    if (!known) fail("'endpoint NAME udp|unix connected|unconnected'");
+    now().endpoints.push_back({words[1], words[2], words[3] == "connected"});
+  }
+
   void declare_server(const Words& words) {
     const bool idle = words.size() == 4 && words[3] == "idle";
     if (words.size() != (idle ? 4u : 3u) || !stream_kinds.contains(words[2])) {
@@ -168,14 +184,15 @@ class Reader {
     if (colon == std::string::npos || head.size() < 2) fail("'on WHO …: ACTION, ACTION …'");
     const std::string who = head[1];
     Reaction reaction;
-    const bool of_link = link_of(who);
+    const bool of_link = link_of(who) || endpoint_of(who);
+    const auto& known = endpoint_of(who) ? datagram_callbacks : callbacks;
     if (of_link && is_number(head.back())) {
       reaction.number = std::stoi(head.back());
       head.pop_back();
     }
     if (head.size() != (of_link ? 3u : 2u)) fail("'on LINK CALLBACK …' or 'on NAME …'");
     reaction.callback = of_link ? head[2] : "call";
-    if (of_link && !callbacks.contains(head[2])) fail("a callback, not '" + head[2] + "'");
+    if (of_link && !known.contains(head[2])) fail("a callback, not '" + head[2] + "'");
     for (const std::string& part : split(line.substr(colon + 1), ',')) {
       reaction.actions.push_back(action(trimmed(part), of_link ? who : "", true));
     }
@@ -195,7 +212,9 @@ class Reader {
       made.kind = "self";
     } else {
       if (!own.empty() && made.target.empty()) made.target = own;
-      if (!own.empty() && made.target == "peer") made.target = own + ".peer";
+      if (!own.empty() && (made.target == "peer" || made.target == "other")) {
+        made.target = own + "." + made.target;
+      }
       made.kind = kind_of(made.target);
     }
     check(made);
@@ -221,17 +240,27 @@ class Reader {
 
   std::string kind_of(const std::string& target) {
     if (link_of(target)) return "link";
-    if (target.ends_with(".peer") && link_of(target.substr(0, target.size() - 5))) return "peer";
+    if (endpoint_of(target)) return "endpoint";
+    const auto dot = target.rfind('.');
+    const std::string side = dot == std::string::npos ? "" : target.substr(dot);
+    if (side == ".peer" && link_of(target.substr(0, dot))) return "peer";
+    if ((side == ".peer" || side == ".other") && endpoint_of(target.substr(0, dot))) return "far";
     if (server_of(target) != nullptr) return "server";
     const auto& futures = now().futures;
     if (std::find(futures.begin(), futures.end(), target) != futures.end()) return "future";
     if (target == "loop") return "loop";
-    fail("a link, a link's peer, a server, a future or the loop, not '" + target + "'");
+    fail("a link, a link's peer, an endpoint, a server, a future or the loop, not '" + target +
+         "'");
   }
   bool link_of(const std::string& name) {
     const auto& links = now().links;
     return std::any_of(links.begin(), links.end(),
                        [&](const LinkDeclared& link) { return link.name == name; });
+  }
+  bool endpoint_of(const std::string& name) {
+    const auto& endpoints = now().endpoints;
+    return std::any_of(endpoints.begin(), endpoints.end(),
+                       [&](const EndpointDeclared& one) { return one.name == name; });
   }
   const ServerDeclared* server_of(const std::string& name) {
     for (const ServerDeclared& server : now().servers) {

@@ -19,7 +19,7 @@ class Mistake : public std::runtime_error {
 
 struct Action {
   std::string target;  // a name, "loop", "NAME.peer"; empty: the callback itself
-  std::string kind;    // link, peer, server, future, loop, self
+  std::string kind;    // link, peer, endpoint, far, server, future, loop, self
   std::string verb;
   std::vector<std::string> args;
   std::string text;
@@ -37,6 +37,11 @@ struct LinkDeclared {
   bool buffered = false;
 };
 
+struct EndpointDeclared {
+  std::string name, kind;
+  bool connected = false;
+};
+
 struct ServerDeclared {
   std::string name, kind;
   bool idle = false;
@@ -45,6 +50,7 @@ struct ServerDeclared {
 struct Scenario {
   std::string name;
   std::vector<LinkDeclared> links;
+  std::vector<EndpointDeclared> endpoints;
   std::vector<ServerDeclared> servers;
   std::vector<std::string> futures;
   std::map<std::string, std::vector<Reaction>> reactions;

@@ -10,6 +10,9 @@ BIG = 1 << 20  # "big": more than the kernel takes
 CALLBACKS = ("factory", "connection_made", "data_received", "eof_received", "pause_writing",
              "resume_writing", "connection_lost", "get_buffer", "buffer_updated")
 KINDS = ("tcp", "unix", "tls")
+DATAGRAM_CALLBACKS = ("factory", "connection_made", "datagram_received", "error_received",
+                      "pause_writing", "resume_writing", "connection_lost")
+DATAGRAM_KINDS = ("udp", "unix")
 SIDES = ("client", "server")
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -24,6 +27,12 @@ VERBS = {
         "is_closing": (), "is_reading": (), "size": (), "limits": ("mark", "…"),
         "get_limits": (), "set_protocol": ("protocol",), "names": (), "start_tls": (),
     },
+    "endpoint": {
+        "open": (), "send": ("size",), "sendto": ("far", "size"), "flood": (), "close": (),
+        "abort": (), "is_closing": (), "size": (), "limits": ("mark", "…"), "get_limits": (),
+        "set_protocol": (), "names": (),
+    },
+    "far": {"send": ("size",), "read": ("switch",), "close": ()},
     "peer": {
         "send": ("size",), "eof": (), "close": (), "reset": (), "read": ("switch",),
         "take": ("number",), "refuse": (),
@@ -44,17 +53,20 @@ VERBS = {
     "self": {"raise": ("reason",), "answer": ("answer",), "lend": ("nothing",)},
 }
 ONLY_IN = {"answer": "eof_received", "lend": "get_buffer"}
+FAR = (".peer", ".other")  # of an endpoint
 ARGUMENTS = {
     "size": re.compile(r"big|\d{1,5}"), "number": re.compile(r"\d{1,7}"), "name": NAME,
     "mark": re.compile(r"(?:high|low)=(?:-?\d{1,9}|\+\d{1,9})"), "switch": re.compile(r"on|off"),
     "protocol": re.compile(r"plain|buffered"), "reason": re.compile(r"user|os"),
     "answer": re.compile(r"yes|no"), "nothing": re.compile(r"nothing"),
+    "far": re.compile(r"peer|other|v6"),
 }
 WORDS = {
     "size": f"a number of bytes up to {SMALL}, or 'big'", "number": "a number", "name": "a name",
     "mark": "high=N or low=N (N: bytes, or +N: so many more than are buffered)",
     "switch": "'on' or 'off'", "protocol": "'plain' or 'buffered'", "reason": "'user' or 'os'",
     "answer": "'yes' or 'no'", "nothing": "'nothing'",
+    "far": "'peer', 'other' or 'v6'",
 }
 
 
@@ -89,6 +101,13 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Endpoint:
+    name: str
+    kind: str
+    connected: bool
+
+
+@dataclass(frozen=True)
 class Server:
     name: str
     kind: str
@@ -115,6 +134,7 @@ class Scenario:
     differs: list[Difference] = field(default_factory=list)
     links: dict[str, Link] = field(default_factory=dict)
     servers: dict[str, Server] = field(default_factory=dict)
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
     futures: list[str] = field(default_factory=list)
     reactions: dict[str, list[Reaction]] = field(default_factory=dict)
     steps: list[Action] = field(default_factory=list)
@@ -186,7 +206,7 @@ class Reader:
             self.now.differs[-1].trace.append(line[1:].rstrip().removeprefix(" "))
         elif first in ("needs:", "rows:", "amend:", "differs:"):
             getattr(self, first[:-1])(words[1:])
-        elif first in ("link", "server", "future", "on"):
+        elif first in ("link", "endpoint", "server", "future", "on"):
             getattr(self, "declare_" + first)(words[1:], line)
         else:
             joined = first == "+"
@@ -223,7 +243,7 @@ class Reader:
     # --- who takes part ---
 
     def new_name(self, word: str) -> str:
-        taken = [*self.now.links, *self.now.servers, *self.now.futures, "loop"]
+        taken = [*self.now.links, *self.now.endpoints, *self.now.servers, *self.now.futures, "loop"]
         if not NAME.fullmatch(word):
             raise self.fail(f"a name in small letters, not '{word}'")
         if word in taken:
@@ -248,6 +268,13 @@ class Reader:
         else:
             raise self.fail(usage)
 
+    def declare_endpoint(self, words: list[str], _line: str) -> None:
+        sides = ("connected", "unconnected")
+        if len(words) != 3 or words[1] not in DATAGRAM_KINDS or words[2] not in sides:
+            raise self.fail("'endpoint NAME udp|unix connected|unconnected'")
+        name = self.new_name(words[0])
+        self.now.endpoints[name] = Endpoint(name, words[1], words[2] == "connected")
+
     def declare_server(self, words: list[str], _line: str) -> None:
         if len(words) not in (2, 3) or words[1] not in KINDS or words[2:] not in ([], ["idle"]):
             raise self.fail("'server NAME tcp|unix|tls [idle]'")
@@ -265,19 +292,25 @@ class Reader:
         if not colon or not words:
             raise self.fail("'on LINK CALLBACK [NUMBER]: ACTION, ACTION …' or 'on NAME: ACTION …'")
         who, callback, number = words[0], "call", ""
-        if who in self.now.links:
-            if len(words) not in (2, 3) or words[1] not in CALLBACKS:
-                raise self.fail(f"a callback after '{who}': {', '.join(CALLBACKS)}")
+        known = self.callbacks_of(who)
+        if known:
+            if len(words) not in (2, 3) or words[1] not in known:
+                raise self.fail(f"a callback after '{who}': {', '.join(known)}")
             callback, number = words[1], "".join(words[2:])
         elif len(words) > 1 or not NAME.fullmatch(who):
             raise self.fail(f"a link that stands above, or the name of a call, not '{who}'")
         if number and not re.fullmatch(r"[1-9]\d{0,6}", number):
             raise self.fail(f"which call of it, counted from 1, not '{number}'")
-        own = who if who in self.now.links else ""
+        own = who if known else ""
         actions = tuple(self.action(part.strip(), own, False, callback)
                         for part in tail.split(","))
         reaction = Reaction(callback, int(number or 0), actions)
         self.now.reactions.setdefault(who, []).append(reaction)
+
+    def callbacks_of(self, who: str) -> tuple[str, ...]:
+        if who in self.now.links:
+            return CALLBACKS
+        return DATAGRAM_CALLBACKS if who in self.now.endpoints else ()
 
     # --- what happens ---
 
@@ -286,13 +319,18 @@ class Reader:
             return "link"
         if target.endswith(".peer") and target[:-5] in self.now.links:
             return "peer"
+        if target in self.now.endpoints:
+            return "endpoint"
+        if target.endswith(FAR) and target.rpartition(".")[0] in self.now.endpoints:
+            return "far"
         if target in self.now.servers:
             return "server"
         if target in self.now.futures:
             return "future"
         if target == "loop":
             return "loop"
-        raise self.fail(f"a link, a link's peer, a server, a future or the loop, not '{target}'")
+        raise self.fail("a link, a link's peer, an endpoint, a server, a future or the loop, "
+                        f"not '{target}'")
 
     def action(self, text: str, own: str, joined: bool, reacting: str = "") -> Action:
         words = text.split()
@@ -303,12 +341,13 @@ class Reader:
             if ONLY_IN.get(verb, reacting) != reacting:
                 raise self.fail(f"'{verb}' in {ONLY_IN[verb]} only")
             return self.checked(Action("", "self", verb, tuple(words[1:]), text))
-        if own and (not dot or target == "peer"):
+        if own and (not dot or target in ("peer", "other")):
             target = own + ("." + target if dot else "")
         elif not dot:
             raise self.fail(f"TARGET.VERB, like c.write, not '{words[0]}'")
         kind = self.kind_of(target)
-        if reacting and (kind, verb) in (("loop", "turns"), ("link", "open")):
+        if reacting and (kind, verb) in (("loop", "turns"), ("link", "open"),
+                                          ("endpoint", "open")):
             raise self.fail(f"another verb: '{verb}' is for steps only")
         return self.checked(Action(target, kind, verb, tuple(words[1:]), text, joined))
 

@@ -27,6 +27,8 @@ std::string word(const std::error_code& code) {
   if (code == std::errc::no_such_file_or_directory) return "no_entry";
   if (code == std::errc::connection_aborted) return "aborted";
   if (code == std::errc::not_connected) return "not_connected";
+  if (code == std::errc::message_size) return "too_large";
+  if (code == std::errc::address_family_not_supported) return "other_family";
   if (code == ferry::SslErrc::truncated) return "cut";
   if (code.category() == ferry::ssl_category()) return "tls";
   return "os_" + std::to_string(code.value());
@@ -146,6 +148,11 @@ World::World(const Scenario& script, std::string folder, ferry::Seconds patience
     }
     link.prepare();
   }
+  for (const EndpointDeclared& declared : script.endpoints) {
+    Endpoint& one = *(endpoints[declared.name] = std::make_unique<Endpoint>(*this, declared));
+    one.peer.bind();
+    one.other.bind();
+  }
 }
 
 std::string World::new_path() { return folder_ + std::to_string(++paths_); }
@@ -199,7 +206,15 @@ Answer World::answer(const Action& action, const std::string& owner) {
   if (action.kind == "future") return perform_future(action, owner);
   if (action.kind == "server") return servers.at(action.target)->perform(action.verb);
   if (action.kind == "link") return links.at(action.target)->perform(action.verb, action.args);
-  const std::string name = action.target.substr(0, action.target.size() - 5);  // ".peer"
+  if (action.kind == "endpoint") {
+    return endpoints.at(action.target)->perform(action.verb, action.args);
+  }
+  const std::string name = action.target.substr(0, action.target.rfind('.'));
+  if (action.kind == "far") {
+    Endpoint& of = *endpoints.at(name);
+    return (action.target.ends_with(".peer") ? of.peer : of.other)
+        .perform(action.verb, action.args);
+  }
   return links.at(name)->peer.perform(action.verb, action.args);
 }
 
@@ -306,6 +321,9 @@ Answer World::waits_for() const {
     if (Answer reason = link.waits_for()) return reason;
     if (Answer reason = link.peer.waits_for()) return reason;
   }
+  for (const auto& [name, endpoint] : endpoints) {
+    if (Answer reason = endpoint->waits_for()) return reason;
+  }
   return {};
 }
 
@@ -371,6 +389,9 @@ ferry::Task<void> World::play() {
                                                              : "open";
     trace.add(link.name, std::string{"at the end: "} + state);
   }
+  for (const auto& [name, endpoint] : endpoints) {
+    trace.add(name, std::string{"at the end: "} + endpoint->state());
+  }
 }
 
 void World::run() {
@@ -392,6 +413,9 @@ void World::clean_up() {
   reacting_ = false;
   for (const auto& [name, link] : links) {
     if (link->transport != nullptr) link->transport->abort();
+  }
+  for (const auto& [name, endpoint] : endpoints) {
+    if (endpoint->transport != nullptr) endpoint->transport->abort();
   }
   for (auto& task : tasks) task.cancel();
   for (const auto& [name, server] : servers) {

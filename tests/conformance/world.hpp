@@ -78,6 +78,7 @@ class Trace {
 
 class World;
 class Link;
+class Endpoint;
 
 // The other end of a link: a plain socket that does what the scenario says; over TLS with OpenSSL
 // on it, and then `eof` says close_notify.
@@ -184,6 +185,69 @@ class Link {
   int protocols_ = 0;
 };
 
+// A plain datagram socket that an endpoint talks with.
+class Far {
+ public:
+  Far(Endpoint& endpoint, std::string side);
+
+  void bind();
+  Answer perform(const std::string& verb, const std::vector<std::string>& args);
+  Answer waits_for() const;
+  bool hears() const { return reading_ && socket_; }
+
+  ferry::Address address;
+  std::size_t sent = 0;     // of what the endpoint shall receive
+  std::size_t awaited = 0;  // what the endpoint has sent to it
+
+ private:
+  void watch();
+  void readable();
+  Answer send(std::size_t size);
+
+  Endpoint& endpoint_;
+  World& world_;
+  std::string name_;
+  ferry::Socket socket_;
+  bool reading_ = true;
+  std::size_t received_ = 0;
+};
+
+// A datagram endpoint: the transport under test, its protocol, and two to talk with.
+class Endpoint {
+ public:
+  Endpoint(World& of, const EndpointDeclared& declared);
+
+  std::shared_ptr<ferry::DatagramProtocol> new_protocol();
+  std::shared_ptr<ferry::DatagramProtocol> factory();
+  void called(const std::string& callback, const std::string& text,
+              std::optional<std::size_t> count = std::nullopt);
+  Answer perform(const std::string& verb, const std::vector<std::string>& args);
+  Answer waits_for() const;
+  const char* state() const;
+  bool is_closing() const { return lost || (transport != nullptr && transport->is_closing()); }
+  std::string who(const ferry::Address& from) const;
+
+  World& world;
+  const std::string name, kind;
+  const bool connected;
+  ferry::DatagramTransport* transport = nullptr;
+  std::shared_ptr<ferry::DatagramTransport> kept;  // what create_datagram_endpoint() gave
+  bool made = false, lost = false, cut = false;
+  std::size_t received = 0;
+  ferry::Address own;
+  Far peer, other;
+
+ private:
+  ferry::Task<void> open();
+  Answer ask(const std::string& verb);
+  void send(std::size_t size, const std::string& to);
+  void limits(const std::vector<std::string>& marks);
+
+  bool opening_ = false;
+  std::map<std::string, int> counts_;
+  int protocols_ = 0;
+};
+
 class Server {
  public:
   Server(World& world, const ServerDeclared& declared);
@@ -224,6 +288,7 @@ class World {
 
   Trace trace;
   std::map<std::string, std::unique_ptr<Link>> links;
+  std::map<std::string, std::unique_ptr<Endpoint>> endpoints;
   std::map<std::string, std::unique_ptr<Server>> servers;
 
  private:

@@ -1,5 +1,6 @@
-// Random lives, by hand and for scripts: ferry_sim_lives FIRST COUNT [tls]. Prints seeds per
+// Random lives, by hand and for scripts: ferry_sim_lives FIRST COUNT [tls|udp]. Prints seeds per
 // second. Exit code 1, and the story of the seed, for a breach; 2 for a mistake in the arguments.
+#include "sim/datagram_lives.hpp"
 #include "sim/lives.hpp"
 #include "sim/secrets.hpp"
 
@@ -20,10 +21,12 @@ bool number_in(std::string_view text, std::uint64_t& number) {
 
 int main(int argc, char** argv) {
   ferry::SimSeeds seeds;
-  const bool tls = argc == 4 && std::string_view{argv[3]} == "tls";
-  if (argc != 3 + int{tls} || !number_in(argv[1], seeds.first) ||
+  const std::string_view kind = argc == 4 ? argv[3] : "";
+  const bool tls = kind == "tls";
+  const bool udp = kind == "udp";
+  if (argc != 3 + int{tls || udp} || !number_in(argv[1], seeds.first) ||
       !number_in(argv[2], seeds.count)) {
-    std::fprintf(stderr, "usage: %s FIRST COUNT [tls]   (seeds: whole numbers, 0 or more)\n",
+    std::fprintf(stderr, "usage: %s FIRST COUNT [tls|udp]   (seeds: whole numbers, 0 or more)\n",
                  argv[0]);
     return 2;
   }
@@ -31,6 +34,14 @@ int main(int argc, char** argv) {
   const auto began = std::chrono::steady_clock::now();
   try {
     ferry::for_each_seed(seeds, [&](ferry::SimWorld& world) {
+      if (udp) {
+        sim_lives::DatagramLives lives{world};
+        lives.run();
+        all.connections += 2 * lives.counts().endpoints;
+        all.events += lives.counts().events;
+        all.bytes += lives.counts().bytes;
+        return;
+      }
       sim_lives::Lives lives{world, tls ? &sim_lives::secrets_for(world) : nullptr};
       lives.run();
       all.connections += lives.counts().connections;
@@ -47,9 +58,9 @@ int main(int argc, char** argv) {
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
   const double count = static_cast<double>(seeds.count);
-  std::printf("%.0f seeds in %.1f s, %.0f a second; each has %.1f connections, %.0f events, "
+  std::printf("%.0f seeds in %.1f s, %.0f a second; each has %.1f %s, %.0f events, "
               "%.0f bytes\n", count, seconds, count / seconds,
-              static_cast<double>(all.connections) / 2 / count,
+              static_cast<double>(all.connections) / 2 / count, udp ? "endpoints" : "connections",
               static_cast<double>(all.events) / count, static_cast<double>(all.bytes) / count);
   return 0;
 }

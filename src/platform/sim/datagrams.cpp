@@ -82,6 +82,7 @@ int World::send_datagram(NativeHandle handle, std::string bytes, const Address& 
 
 void World::send_off(SimSocket& socket, const std::string& bytes, const Address& from,
                      const Address& to) {
+  if (lost_hosts.contains(to.host())) return note(socket.handle, "nobody answers there");
   if (dice.chance(network.lost)) return note(socket.handle, "the network loses it");
   const int copies = dice.chance(network.duplicated) ? 2 : 1;
   for (int i = 0; i < copies; ++i) {

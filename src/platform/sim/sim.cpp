@@ -88,7 +88,9 @@ void SimWorld::set_network(const SimNetwork& network) {
       {"short_read", network.short_read},   {"short_write", network.short_write},
       {"would_block", network.would_block}, {"spurious_event", network.spurious_event},
       {"reset", network.reset},             {"refused", network.refused},
-      {"unanswered", network.unanswered},   {"accept_fails", network.accept_fails}};
+      {"unanswered", network.unanswered},   {"accept_fails", network.accept_fails},
+      {"lost", network.lost},               {"duplicated", network.duplicated},
+      {"reordered", network.reordered}};
   for (const auto& [field, value] : probabilities) {
     if (!(value >= 0 && value <= 1)) refuse(field, value, "a probability from 0 to 1");
   }
@@ -114,6 +116,10 @@ SimNetwork SimWorld::draw_network() {
   drawn.refused = sometimes(0.1);
   drawn.unanswered = sometimes(0.05);
   drawn.accept_fails = sometimes(0.2);
+  drawn.lost = sometimes(0.3);
+  drawn.duplicated = sometimes(0.2);
+  drawn.reordered = sometimes(0.3);
+  if (dice.chance(0.5)) drawn.mtu = 500 + static_cast<std::size_t>(dice.below(2000));
   return drawn;
 }
 

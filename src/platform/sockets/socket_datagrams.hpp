@@ -15,6 +15,14 @@
 
 namespace ferry::internal {
 
+inline PacketInfo info_of(const calls::PacketWay& way) {
+  PacketInfo info;
+  if (way.local_length != 0) info.local = from_system(way.local, way.local_length);
+  info.interface_index = way.interface_index;
+  if (way.traffic_class >= 0) info.traffic_class = static_cast<std::uint8_t>(way.traffic_class);
+  return info;
+}
+
 // `Calls`: SystemCalls, or what has its shape.
 template <class Calls>
 class SocketDatagrams final : public DatagramChannel, private IoHandler, private Calls {
@@ -67,8 +75,11 @@ class SocketDatagrams final : public DatagramChannel, private IoHandler, private
   void write_some();
   bool write_once(std::size_t& share);
   bool goes_on(const PendingDatagram& first, bool joined, int error);
+  bool fits(const PendingDatagram& first, const PendingDatagram& next,
+            std::size_t sum) const noexcept;
   std::size_t join(std::span<const PendingDatagram> pending, Outgoing& out) const;
   void wait_to_write();
+  void rest();
   void update_interest();
   void let_go() noexcept;
   static bool is_broken(int error) noexcept { return error == EBADF || error == ENOTSOCK; }
@@ -86,7 +97,7 @@ class SocketDatagrams final : public DatagramChannel, private IoHandler, private
   bool writable_ = true;  // until a call says otherwise
   bool reading_ = false;  // what the owner wants
   bool writing_ = false;  // waits to be able to
-  bool resting_ = false;  // the system had no buffers for us: writing waits for a while
+  bool resting_ = false;  // no report will tell when it can be: a timer does
   bool sending_ = false;  // write_some() is under way
   bool retried_ = false;  // the first pending one
   std::size_t expected_ = 2;  // as many as came lately, and room for more
@@ -104,10 +115,11 @@ struct SocketDatagrams<Calls>::Outgoing {
 
 template <class Calls>
 void SocketDatagrams<Calls>::update_interest() {
-  if (io_.edge_triggered() || !ticket_) return;
-  const bool waits_to_write = writing_ && !resting_;
-  const Error error =
-      io_.rewatch(ticket_, (reading_ ? want_read : 0u) | (waits_to_write ? want_write : 0u));
+  if (!ticket_) return;
+  const bool by_edge = io_.edge_triggered();
+  const bool to_write = (writing_ || by_edge) && !resting_;
+  const Error error = io_.rewatch(ticket_, (reading_ || by_edge ? want_read : 0u) |
+                                               (to_write ? want_write : 0u));
   if (error) owner_->failed(error);  // else it would wait for ever
 }
 
@@ -193,8 +205,10 @@ void SocketDatagrams<Calls>::deliver(const calls::DatagramIn* in, std::size_t co
 template <class Calls>
 void SocketDatagrams<Calls>::deliver(DatagramBatch& batch, std::size_t& used) {
   if (used == 0) return;
-  owner_->datagrams_read({batch.datagrams.data(), used});
-  used = 0;
+  const std::span<Datagram> all{batch.datagrams.data(), std::exchange(used, 0u)};
+  owner_->datagrams_read(all);
+  if (!what_.way) return;
+  for (Datagram& one : all) one.info = {};
 }
 
 // The datagram, or the segments that the system had joined.
@@ -209,13 +223,7 @@ void SocketDatagrams<Calls>::fill(DatagramBatch& batch, std::size_t& used,
     Datagram& one = batch.datagrams[used++];
     one.data = all.subview(at, step);
     one.addr = from_system(in.from, in.from_length);
-    one.info.interface_index = in.way.interface_index;
-    one.info.local =
-        in.way.local_length != 0 ? from_system(in.way.local, in.way.local_length) : Address{};
-    one.info.traffic_class.reset();
-    if (in.way.traffic_class >= 0) {
-      one.info.traffic_class = static_cast<std::uint8_t>(in.way.traffic_class);
-    }
+    if (what_.way) one.info = info_of(in.way);
     at += step;
   } while (at < in.size);
 }
@@ -234,8 +242,26 @@ void SocketDatagrams<Calls>::send() {
 
 template <class Calls>
 void SocketDatagrams<Calls>::wait_to_write() {
-  if (std::exchange(writing_, true)) return;
+  if (!std::exchange(writing_, true) && !io_.edge_triggered()) update_interest();
+}
+
+// Until a timer says otherwise. Meanwhile it is not to be reported as writable: by level it would
+// be all the while, and by edge after each attempt.
+template <class Calls>
+void SocketDatagrams<Calls>::rest() {
+  resting_ = writing_ = true;
   update_interest();
+  if (ticket_) io_.again_later(ticket_, ready_write);
+}
+
+// Whether `next` can be joined to a message that begins with `first` and has `sum` bytes.
+template <class Calls>
+bool SocketDatagrams<Calls>::fits(const PendingDatagram& first, const PendingDatagram& next,
+                                  std::size_t sum) const noexcept {
+  if (!cut_segments_ || first.size > most_cut || first.info != nullptr) return false;
+  if (next.size == 0 || next.size > first.size || next.info != nullptr) return false;
+  if (sum + next.size > most_joined) return false;
+  return first.to == nullptr ? next.to == nullptr : next.to != nullptr && *next.to == *first.to;
 }
 
 // How many messages they become.
@@ -258,22 +284,15 @@ std::size_t SocketDatagrams<Calls>::join(std::span<const PendingDatagram> pendin
       way.traffic_class = first.info->traffic_class ? *first.info->traffic_class : -1;
       message.way = &way;
     }
-    const std::size_t size = first.data.size();
+    const std::size_t size = first.size;
     std::size_t sum = 0;
     do {
-      out.parts[i] = Calls::part(pending[i].data.data(), pending[i].data.size());
-      sum += pending[i].data.size();
+      const PendingDatagram& one = pending[i];
+      out.parts[i++] = Calls::part(one.data, one.size);
+      sum += one.size;
       ++message.count;
-      ++i;
-      if (!cut_segments_ || size == 0 || size > most_cut || first.info != nullptr) break;
-      if (pending[i - 1].data.size() < size || i == pending.size()) break;
-      const PendingDatagram& next = pending[i];
-      const bool alike = next.info == nullptr && !next.data.empty() && next.data.size() <= size &&
-                         sum + next.data.size() <= most_joined &&
-                         (next.to == nullptr ? first.to == nullptr
-                                             : first.to != nullptr && *next.to == *first.to);
-      if (!alike) break;
-    } while (true);
+      if (one.size < size) break;  // the last one of a run may be shorter
+    } while (i < pending.size() && fits(first, pending[i], sum));
     if (message.count > 1) message.segment = size;
     out.held[messages] = message.count;
   }
@@ -295,7 +314,7 @@ bool SocketDatagrams<Calls>::write_once(std::size_t& share) {
   std::array<PendingDatagram, most_out> pending;
   const std::size_t count = owner_->pending(pending);
   if (count == 0) {
-    if (std::exchange(writing_, false)) update_interest();
+    if (std::exchange(writing_, false) && !io_.edge_triggered()) update_interest();
     return false;
   }
   if (share == 0) {
@@ -321,15 +340,16 @@ bool SocketDatagrams<Calls>::write_once(std::size_t& share) {
 // Whether to, after this error, with what is pending then.
 template <class Calls>
 bool SocketDatagrams<Calls>::goes_on(const PendingDatagram& first, bool joined, int error) {
+  // Whether the receiver of a Unix socket has room is seen by who is connected to it only.
+  const bool unseen = family_ == Family::unix_socket && !connected_;
+  const bool no_buffers = error == ENOBUFS && !Calls::drops_datagrams(system_family(family_));
+  if (no_buffers || (unseen && calls::would_block(error))) {
+    rest();
+    return false;
+  }
   if (calls::would_block(error)) {
     writable_ = false;
     wait_to_write();
-    return false;
-  }
-  if (error == ENOBUFS && !Calls::drops_datagrams(system_family(family_))) {
-    resting_ = true;  // by level the selector would report it as writable all the while
-    wait_to_write();
-    io_.again_later(ticket_, ready_write);
     return false;
   }
   if (joined) {  // the network does not cut for us: from now on each goes by itself
@@ -337,7 +357,7 @@ bool SocketDatagrams<Calls>::goes_on(const PendingDatagram& first, bool joined, 
     return true;
   }
   const Error told = os_error(
-      error, "send " + std::to_string(first.data.size()) + " bytes" +
+      error, "send " + std::to_string(first.size) + " bytes" +
                  (first.to != nullptr ? " to " + first.to->to_string() : std::string{}));
   if (is_broken(error)) {
     owner_->failed(told);
