@@ -148,9 +148,8 @@ void Server::destroy(Connection& c) {
 int main(int argc, char** argv) {
   const auto arguments =
       bench::parse(argc, argv, "raw epoll", {"spin", "lt", "naive"}, bench::Serves::plain,
-                   {bench::Mode::udp, bench::Mode::udp_mmsg});
-  if (arguments.mode == bench::Mode::udp) bench::serve_one_by_one(arguments.port);
-  if (arguments.mode == bench::Mode::udp_mmsg) bench::serve_in_batches(arguments.port);
+                   {bench::Mode::udp, bench::Mode::udp_mmsg, bench::Mode::udp_gso});
+  if (arguments.mode >= bench::Mode::udp) bench::serve_datagrams(arguments);
   Server server{arguments};
   bench::ready();
   server.run();

@@ -1,11 +1,11 @@
-// The raw programs for datagrams; they serve for ever.
+// The raw programs for datagrams: mode udp one by one, udp-mmsg in batches, udp-gso in batches that
+// the kernel joins and cuts. The latter two are the limits.
 #pragma once
 
 #include "listen.hpp"
 
 namespace bench {
 
-[[noreturn]] void serve_one_by_one(std::uint16_t port);
-[[noreturn]] void serve_in_batches(std::uint16_t port);  // the limit
+[[noreturn]] void serve_datagrams(const Arguments& arguments);
 
 }  // namespace bench

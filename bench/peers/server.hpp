@@ -9,8 +9,8 @@
 //   split   the same stream as echo, handled as a protocol would: each 64-byte message in what
 //           was read is answered with a write call of its own
 //   udp     send every datagram that comes to 127.0.0.1:PORT back to its sender. Programs that can
-//           handle several at once also know udp-mmsg (by the system's calls) or udp-batch (by the
-//           library's), and udp is then one by one
+//           handle several at once also know udp-mmsg, udp-gso (by the system's calls, and with its
+//           offload) or udp-batch (by the library's), and udp is then one by one
 //   tls     echo over TLS, with the certificate of certificate.hpp; tlssink: sink over TLS
 //
 // At the peer's end, send what is owed and close; a reset connection closes quietly. What a program
@@ -44,17 +44,17 @@ inline constexpr int stop_signal = SIGINT;  // Windows sends no other
 inline constexpr int stop_signal = SIGTERM;
 #endif
 
-enum class Mode { echo, sink, split, udp, udp_mmsg, udp_batch };
+// Those of datagrams come last.
+enum class Mode { echo, sink, split, udp, udp_mmsg, udp_gso, udp_batch };
 
 struct NamedMode {
   std::string_view name;
   Mode mode;
 };
 inline constexpr NamedMode named_modes[] = {
-    {"echo", Mode::echo},         {"tls", Mode::echo},
-    {"sink", Mode::sink},         {"tlssink", Mode::sink},
-    {"split", Mode::split},       {"udp", Mode::udp},
-    {"udp-mmsg", Mode::udp_mmsg}, {"udp-batch", Mode::udp_batch},
+    {"echo", Mode::echo},         {"tls", Mode::echo},        {"sink", Mode::sink},
+    {"tlssink", Mode::sink},      {"split", Mode::split},     {"udp", Mode::udp},
+    {"udp-mmsg", Mode::udp_mmsg}, {"udp-gso", Mode::udp_gso}, {"udp-batch", Mode::udp_batch},
 };
 
 enum class Serves { plain, tls, both };  // what a program knows

@@ -76,6 +76,7 @@ def all_contestants(build):
         Contestant("epoll-lt", epoll, variant="lt", modes=("echo", "sink"), extra=True),
         Contestant("epoll-naive", epoll, variant="naive", modes=("split",), extra=True),
         Contestant("epoll-one", epoll, modes=(), udp="udp", extra=True),
+        Contestant("epoll-gso", epoll, modes=(), udp="udp-gso", extra=True),
         Contestant("ferry-spin", ferry, variant="spin", udp="udp", extra=True),
         Contestant("ferry-poll", ferry, variant="poll", udp="udp", extra=True),
         Contestant("ferry-batch", ferry, modes=(), udp="udp-batch", extra=True),

@@ -195,7 +195,7 @@ UDP = Workload(
         P50,
         P99,
     ),
-    also=("epoll-one", "ferry-batch", "ferry-no-offload"),
+    also=("epoll-one", "epoll-gso", "ferry-batch", "ferry-no-offload"),
 )
 POST = Workload(
     "post",
