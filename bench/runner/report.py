@@ -141,6 +141,7 @@ def bar_for(headline, runs_by_name, name, base):
         return None
     text = f"{number(plain.value, headline.decimals)} {headline.unit}"
     if not headline.ratio:
+        text += "~" if plain.disturbed else ""
         return Bar(name, max(plain.value, 0.0), text, text)
     compared = stats.ratio(runs, runs_by_name[base], headline.key)
     if compared is None:
