@@ -33,6 +33,8 @@ struct Options {
   bool verify = false;  // check every byte, not only those outside of the measured window
   bool spin = false;    // never sleep, so that only the server's wake-ups are measured
   bool tls = false;     // on every connection
+  int train = 1;        // udp: datagrams that go to the kernel as one message
+  bool flood = false;   // udp: send without waiting for answers
   bool resume = false;  // churn over TLS: short handshakes, with a session that is resumed
 };
 
@@ -117,5 +119,6 @@ void run_echo(const Options& options);
 void run_bulk(const Options& options);
 void run_churn(const Options& options);
 void run_idle(const Options& options);
+void run_udp(const Options& options);
 
 }  // namespace gen

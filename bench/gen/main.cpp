@@ -20,12 +20,10 @@ struct Workload {
   void (*run)(const Options&);
 };
 
-// One line per workload; --tls 1 does any of them over TLS.
+// One line per workload; --tls 1 does any of them over TLS, but for udp.
 constexpr Workload workloads[] = {
-    {"echo", gen::run_echo},
-    {"bulk", gen::run_bulk},
-    {"churn", gen::run_churn},
-    {"idle", gen::run_idle},
+    {"echo", gen::run_echo}, {"bulk", gen::run_bulk}, {"churn", gen::run_churn},
+    {"idle", gen::run_idle}, {"udp", gen::run_udp},
 };
 
 double number(const char* text) {
@@ -77,6 +75,10 @@ void set_option(Options& options, std::string_view name, const char* text) {
     options.spin = value != 0;
   else if (name == "--tls")
     options.tls = value != 0;
+  else if (name == "--train")
+    options.train = static_cast<int>(value);
+  else if (name == "--flood")
+    options.flood = value != 0;
   else if (name == "--resume")
     options.resume = value != 0;
   else
@@ -85,13 +87,14 @@ void set_option(Options& options, std::string_view name, const char* text) {
 
 Options parse(int argc, char** argv) {
   Options options;
-  if (argc < 2) gen::die("usage: gen echo|bulk|churn|idle --port P [--server PID] ...");
+  if (argc < 2) gen::die("usage: gen echo|bulk|churn|idle|udp --port P [--server PID] ...");
   options.command = argv[1];
   if (argc % 2 != 0) gen::die("option %s has no value", argv[argc - 1]);
   for (int i = 2; i < argc; i += 2) set_option(options, argv[i], argv[i + 1]);
   if (options.port <= 0 || options.port > 65535) gen::die("--port is missing or out of range");
-  if (options.conns < 1 || options.inflight < 1 || options.size < 1)
-    gen::die("--conns, --inflight and --size start at 1");
+  if (options.conns < 1 || options.inflight < 1 || options.size < 1 || options.train < 1)
+    gen::die("--conns, --inflight, --size and --train start at 1");
+  if (options.tls && options.command == "udp") gen::die("udp knows no TLS");
   if (static_cast<std::size_t>(options.inflight) * options.size > gen::pattern_room)
     gen::die("--inflight times --size is too large");
   if (options.resume && (!options.tls || options.command != "churn"))

@@ -2,9 +2,11 @@
 import asyncio
 import platform
 import resource
+import socket
 import sys
 
 MESSAGE = 64
+DATAGRAM_BUFFERS = 4 << 20
 BACKLOG = 4096
 
 
@@ -45,9 +47,32 @@ class Sink(asyncio.BufferedProtocol):
         pass
 
 
+class Datagrams(asyncio.DatagramProtocol):
+    __slots__ = ("sendto",)
+
+    def connection_made(self, transport):
+        self.sendto = transport.sendto
+        set_datagram_buffers(transport.get_extra_info("socket"))
+
+    def datagram_received(self, data, addr):
+        self.sendto(data, addr)
+
+
+def set_datagram_buffers(made):
+    rcvbuf_force, sndbuf_force = 33, 32  # of Linux, for the privileged
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF, rcvbuf_force, sndbuf_force):
+        try:
+            made.setsockopt(socket.SOL_SOCKET, option, DATAGRAM_BUFFERS)
+        except OSError:
+            pass
+
+
 async def serve(protocol, port):
     loop = asyncio.get_running_loop()
-    await loop.create_server(protocol, "127.0.0.1", port, backlog=BACKLOG)
+    if protocol is Datagrams:
+        await loop.create_datagram_endpoint(protocol, local_addr=("127.0.0.1", port))
+    else:
+        await loop.create_server(protocol, "127.0.0.1", port, backlog=BACKLOG)
     print("READY", flush=True)
     await asyncio.Event().wait()
 
@@ -56,7 +81,7 @@ def main():
     if sys.argv[1:] == ["--version"]:
         print("CPython", platform.python_version())
         return 0
-    protocols = {"echo": Echo, "split": Split, "sink": Sink}
+    protocols = {"echo": Echo, "split": Split, "sink": Sink, "udp": Datagrams}
     if len(sys.argv) != 3 or sys.argv[1] not in protocols:
         return 2
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]

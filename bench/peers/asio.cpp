@@ -1,5 +1,5 @@
 // Asio, standalone: one object per connection, async_read_some and async_write; one thread,
-// so without locks.
+// so without locks. Datagrams: async_receive_from, then whatever else is there without waiting.
 #include <asio.hpp>
 
 #include <algorithm>
@@ -8,11 +8,12 @@
 #include <utility>
 #include <vector>
 
-#include "server.hpp"
+#include "listen.hpp"
 
 namespace {
 
 using asio::ip::tcp;
+using asio::ip::udp;
 using Buffer = std::unique_ptr<char[]>;
 
 class Connection {
@@ -120,14 +121,60 @@ class Server {
   tcp::acceptor acceptor_;
 };
 
+class Datagrams {
+ public:
+  Datagrams(asio::io_context& context, std::uint16_t port)
+      : socket_{context, udp::endpoint{asio::ip::address_v4::loopback(), port}},
+        buffer_{new char[bench::chunk]} {
+    bench::set_datagram_buffers(socket_.native_handle());
+    socket_.non_blocking(true);
+  }
+
+  void receive() {
+    socket_.async_receive_from(asio::buffer(buffer_.get(), bench::chunk), from_,
+                               [this](asio::error_code error, std::size_t n) {
+                                 if (!error) answer_all(n);
+                                 receive();
+                               });
+  }
+
+ private:
+  void answer_all(std::size_t n) {
+    asio::error_code none_left;
+    while (!none_left) {
+      answer(n);
+      n = socket_.receive_from(asio::buffer(buffer_.get(), bench::chunk), from_, 0, none_left);
+    }
+  }
+  void answer(std::size_t n) {
+    asio::error_code error;
+    do {
+      socket_.send_to(asio::buffer(buffer_.get(), n), from_, 0, error);
+      if (error == asio::error::would_block) socket_.wait(udp::socket::wait_write);
+    } while (error == asio::error::would_block);
+  }
+
+  udp::socket socket_;
+  udp::endpoint from_;
+  Buffer buffer_;
+};
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string version = "Asio " + std::to_string(ASIO_VERSION / 100000) + "." +
                               std::to_string(ASIO_VERSION / 100 % 1000) + "." +
                               std::to_string(ASIO_VERSION % 100);
-  const auto arguments = bench::parse(argc, argv, version.c_str());
+  const auto arguments =
+      bench::parse(argc, argv, version.c_str(), {}, bench::Serves::plain, {bench::Mode::udp});
   asio::io_context context{ASIO_CONCURRENCY_HINT_UNSAFE};
+  if (arguments.mode == bench::Mode::udp) {
+    Datagrams datagrams{context, arguments.port};
+    datagrams.receive();
+    bench::ready();
+    context.run();
+    return 0;
+  }
   Server server{context, arguments};
   server.accept();
   bench::ready();

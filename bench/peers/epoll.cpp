@@ -1,13 +1,14 @@
 // Raw epoll: what readiness can reach when nothing else is in the way, and what the others are
 // compared with. Edge-triggered, a short read means drained (no call that finds nothing), the reply
 // goes out from the read buffer at once; in mode split all answers of a read go out in one send.
+// Datagrams: epoll_datagrams.cpp.
 // Variants: "spin" never sleeps, "lt" is level-triggered, "naive" sends each split answer alone.
 #include <sys/epoll.h>
 
 #include <memory>
 #include <vector>
 
-#include "listen.hpp"
+#include "epoll_datagrams.hpp"
 
 namespace {
 
@@ -145,7 +146,10 @@ void Server::destroy(Connection& c) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const auto arguments = bench::parse(argc, argv, "raw epoll", {"spin", "lt", "naive"});
+  const auto arguments =
+      bench::parse(argc, argv, "raw epoll", {"spin", "lt", "naive"}, bench::Serves::plain,
+                   {bench::Mode::udp, bench::Mode::udp_mmsg, bench::Mode::udp_gso});
+  if (arguments.mode >= bench::Mode::udp) bench::serve_datagrams(arguments);
   Server server{arguments};
   bench::ready();
   server.run();

@@ -81,15 +81,37 @@ void on_accept(evconnlistener*, evutil_socket_t fd, sockaddr*, int, void*) {
   event_add(c->readable, nullptr);
 }
 
+// Until nothing is left; what a full socket refuses is dropped, as the network might have.
+void on_datagram(evutil_socket_t fd, short, void*) {
+  for (;;) {
+    sockaddr_in from{};
+    socklen_t length = sizeof from;
+    auto* const peer = reinterpret_cast<sockaddr*>(&from);
+    const ssize_t n = recvfrom(fd, buffer, sizeof buffer, 0, peer, &length);
+    if (n < 0) return;
+    sendto(fd, buffer, static_cast<std::size_t>(n), 0, peer, length);
+  }
+}
+
+int serve_datagrams(std::uint16_t port) {
+  event* readable =
+      event_new(base, bench::bind_udp(port), EV_READ | EV_PERSIST, on_datagram, nullptr);
+  event_add(readable, nullptr);
+  bench::ready();
+  return event_base_dispatch(base);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::string version = std::string{"libevent "} + event_get_version();
-  const auto arguments = bench::parse(argc, argv, version.c_str());
+  const auto arguments =
+      bench::parse(argc, argv, version.c_str(), {}, bench::Serves::plain, {bench::Mode::udp});
   mode = arguments.mode;
   event_config* config = event_config_new();
   event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST);
   base = event_base_new_with_config(config);
+  if (mode == bench::Mode::udp) return serve_datagrams(arguments.port);
   const int listener = bench::listen_tcp(arguments.port);
   if (evconnlistener_new(base, on_accept, nullptr, LEV_OPT_CLOSE_ON_FREE, bench::backlog,
                          listener) == nullptr)

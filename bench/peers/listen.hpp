@@ -1,4 +1,4 @@
-// The listening socket of those programs whose library does not make one.
+// The sockets of those programs whose library does not make them.
 #pragma once
 
 #include <arpa/inet.h>
@@ -40,6 +40,27 @@ inline int listen_tcp(std::uint16_t port) {
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);  // accepted sockets inherit it
   if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail("bind");
   if (listen(fd, backlog) != 0) fail("listen");
+  return fd;
+}
+
+// As much as the system lets us have, so that a burst of small datagrams is not lost at once.
+inline void set_datagram_buffers(int fd) {
+  const int size = datagram_buffers;
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+#ifdef SO_RCVBUFFORCE
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size);
+#endif
+}
+
+inline int bind_udp(std::uint16_t port) {
+  const int fd = socket(AF_INET, SOCK_DGRAM, 0);
+  fcntl(fd, F_SETFL, O_NONBLOCK);
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  const sockaddr_in address = loopback(port);
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) fail("bind");
+  set_datagram_buffers(fd);
   return fd;
 }
 

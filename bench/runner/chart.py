@@ -5,7 +5,7 @@ from .report import axis_end
 
 WIDTH, MARGIN, GAP = 1000, 32, 36
 PANEL = (WIDTH - 2 * MARGIN - GAP) // 2
-NAME, LABEL = 88, 132  # room for names left of the bars, and for labels right of them
+NAME, LABEL = 112, 132  # room for names left of the bars, and for labels right of them
 BAR, STEP, HEAD = 13, 19, 34
 INK, FAINT, LINE, PAPER = "#1f2933", "#616e7c", "#9aa5b1", "#ffffff"
 COLOURS = {"ferry": "#d9480f", "epoll": "#52606d"}

@@ -21,13 +21,18 @@ class Contestant:
     tls: tuple = ()  # command of its server for TLS_MODES; may not be built where the others are
     variant: str = ""  # of its server
     modes: tuple = MODES
+    udp: str = ""  # what its server calls mode udp; empty: it knows no such thing
     extra: bool = False  # takes part only where it is asked for
 
     def command(self, mode):
         """Of its server in this mode; empty if it has none."""
         if mode in TLS_MODES:
             return self.tls if self.tls and os.path.exists(self.tls[0]) else ()
-        return self.server if mode in self.modes else ()
+        return self.server if mode in self.modes or (mode == "udp" and self.udp) else ()
+
+    def called(self, mode):
+        """What its server calls this mode."""
+        return self.udp if mode == "udp" else mode
 
     def built(self):
         command = self.server or self.prims
@@ -55,19 +60,27 @@ def all_contestants(build):
     raw_tls = program("peer_tls_epoll")  # not built without OpenSSL, nor has ferry TLS then
     ferry_tls = ferry if os.path.exists(raw_tls[0]) else ()
     return [
-        Contestant("epoll", epoll, program("prims_epoll"), raw_tls),
-        Contestant("ferry", ferry, program("ferry_prims"), ferry_tls),
-        Contestant("libuv", program("peer_uv"), program("prims_uv")),
-        Contestant("asio", program("peer_asio"), program("prims_asio"), program("peer_tls_asio")),
-        Contestant("libevent", program("peer_event"), program("prims_event")),
+        Contestant("epoll", epoll, program("prims_epoll"), raw_tls, udp="udp-mmsg"),
+        Contestant("ferry", ferry, program("ferry_prims"), ferry_tls, udp="udp"),
+        Contestant("libuv", program("peer_uv"), program("prims_uv"), udp="udp"),
+        Contestant(
+            "asio", program("peer_asio"), program("prims_asio"), program("peer_tls_asio"), udp="udp"
+        ),
+        Contestant("libevent", program("peer_event"), program("prims_event"), udp="udp"),
         Contestant(
             "bufferevent", program("peer_bufferevent"), tls=program("peer_tls_bufferevent")
         ),
-        Contestant("asyncio", script("aio.py"), script("prims_aio.py")),
+        Contestant("asyncio", script("aio.py"), script("prims_aio.py"), udp="udp"),
         # Variants: --extra, or named by --only, or part of a workload.
         Contestant("epoll-spin", epoll, variant="spin", extra=True),
         Contestant("epoll-lt", epoll, variant="lt", modes=("echo", "sink"), extra=True),
         Contestant("epoll-naive", epoll, variant="naive", modes=("split",), extra=True),
-        Contestant("ferry-spin", ferry, variant="spin", extra=True),
-        Contestant("ferry-poll", ferry, variant="poll", extra=True),
+        Contestant("epoll-one", epoll, modes=(), udp="udp", extra=True),
+        Contestant("epoll-gso", epoll, modes=(), udp="udp-gso", extra=True),
+        Contestant("ferry-spin", ferry, variant="spin", udp="udp", extra=True),
+        Contestant("ferry-poll", ferry, variant="poll", udp="udp", extra=True),
+        Contestant("ferry-batch", ferry, modes=(), udp="udp-batch", extra=True),
+        Contestant(
+            "ferry-no-offload", ferry, variant="no-offload", modes=(), udp="udp", extra=True
+        ),
     ]

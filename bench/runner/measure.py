@@ -44,7 +44,7 @@ class Settings:
             tls_idle=self.tls_idle,
             churn=churn,
         ).split()
-        if self.verify and arguments[0] in ("echo", "bulk"):
+        if self.verify and arguments[0] in ("echo", "bulk", "udp"):
             arguments += ["--verify", "1"]
         return arguments
 
@@ -53,7 +53,7 @@ class Server:
     """A contestant's server, pinned, ready. Stopped between its runs: it disturbs nobody."""
 
     def __init__(self, contestant, mode, port, settings):
-        command = list(contestant.command(mode)) + [mode, str(port)]
+        command = list(contestant.command(mode)) + [contestant.called(mode), str(port)]
         if contestant.variant:
             command.append(contestant.variant)
         self.port = port

@@ -141,6 +141,7 @@ def bar_for(headline, runs_by_name, name, base):
         return None
     text = f"{number(plain.value, headline.decimals)} {headline.unit}"
     if not headline.ratio:
+        text += "~" if plain.disturbed else ""
         return Bar(name, max(plain.value, 0.0), text, text)
     compared = stats.ratio(runs, runs_by_name[base], headline.key)
     if compared is None:
@@ -191,6 +192,7 @@ def axis_end(panel):
 def bars_text(made, order):
     width = max(20, min(60, shutil.get_terminal_size((100, 24)).columns - 50))
     bold = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    longest = max((len(bar.name) for panel in made for bar in panel.bars), default=0) + 1
     lines = []
     for panel in made:
         first = f"{panel.bars[0].name} = 1.00; " if panel.headline.ratio else ""
@@ -199,7 +201,7 @@ def bars_text(made, order):
         for bar in sorted(panel.bars, key=lambda b: order.index(b.name)):
             length = max(1, round(min(bar.value, end) / end * width))
             drawn = "█" * length + ("▶" if bar.value > end else "")
-            line = f"  {bar.name:<12}{drawn} {bar.label}"
+            line = f"  {bar.name:<{longest}}{drawn} {bar.label}"
             lines.append(f"\033[1m{line}\033[0m" if bold and bar.name == "ferry" else line)
         lines.append("")
     return "\n".join(lines).rstrip()

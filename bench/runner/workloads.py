@@ -32,7 +32,8 @@ class Workload:
     counts_calls: bool = False  # system calls are counted, nothing is timed
 
 
-SIZES = {"64": 64, "1K": 1024, "16K": 16384}
+SIZES = {"64": 64, "1200": 1200, "1K": 1024, "16K": 16384}
+STREAM_SIZES = ("64", "1K", "16K")
 RATE = Metric("rate", "messages/s, thousands", 1e-3, 1)
 CPU = Metric("srv_us", "server CPU per message, us")
 P50 = Metric("p50", "latency p50, us", decimals=1)
@@ -65,6 +66,12 @@ def handshake_point(label, more=""):
     return Point(label, "tls", load)
 
 
+def udp_point(conns, size):
+    inflight = 1 if conns == 1 else 8
+    load = f"udp --conns {conns} --size {SIZES[size]} --inflight {inflight} --time {{time}}"
+    return Point(f"{conns}x{size}", "udp", load)
+
+
 def test_point(test, number, *metrics):
     return Point(test, test=test, number=number, metrics=metrics or (NS,))
 
@@ -81,7 +88,7 @@ MILLION = 1_000_000
 ECHO = Workload(
     "echo",
     "Echo round trips: one message in flight per connection (connections x bytes)",
-    tuple(echo_point(c, s) for s in SIZES for c in (1, 16, 128, 1024)),
+    tuple(echo_point(c, s) for s in STREAM_SIZES for c in (1, 16, 128, 1024)),
     (RATE, CPU, P50, P99, P999),
 )
 PIPELINE = Workload(
@@ -113,7 +120,7 @@ BULK = Workload(
 TLS = Workload(
     "tls",
     "Echo over TLS 1.3: one message in flight per connection (connections x bytes)",
-    tuple(over_tls(echo_point(c, s)) for s in SIZES for c in (1, 16, 256)),
+    tuple(over_tls(echo_point(c, s)) for s in STREAM_SIZES for c in (1, 16, 256)),
     (RATE, CPU, P50, P99),
 )
 TLS_BULK = Workload(
@@ -171,6 +178,25 @@ TLS_IDLE = Workload(
     IDLE.metrics,
     fresh=True,
 )
+UDP_TRAINS = "udp --size 1200 --inflight 64 --train 32 --time {time}"
+UDP_FLOOD = "udp --conns 4 --flood 1 --time {time}"
+UDP = Workload(
+    "udp",
+    "Datagrams there and back: one in flight of one client, 8 of each of many (clients x bytes)",
+    tuple(udp_point(c, s) for s in ("64", "1200") for c in (1, 16, 64))
+    + (
+        Point("trains 1x1200", "udp", UDP_TRAINS),
+        Point("flood 4x64", "udp", UDP_FLOOD),
+    ),
+    (
+        Metric("rate", "packets/s, thousands", 1e-3, 1),
+        Metric("srv_us", "server CPU per packet, us"),
+        Metric("loss", "lost, %", ratio=False),
+        P50,
+        P99,
+    ),
+    also=("epoll-one", "epoll-gso", "ferry-batch", "ferry-no-offload"),
+)
 POST = Workload(
     "post",
     "call_soon: callbacks posted by the loop's own thread",
@@ -202,6 +228,7 @@ SYSCALLS = Workload(
         call_point("16x64, 16 in flight", "echo", "echo --conns 16 --inflight 16", 32000),
         call_point("16x64, split", "split", "echo --conns 16 --inflight 16", 32000),
         call_point("16x64, TLS", "tls", "echo --conns 16 --tls 1", 8000),
+        call_point("16x64, UDP", "udp", "udp --conns 16 --inflight 8", 16000),
     ),
     counts_calls=True,
 )
@@ -209,7 +236,7 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         ECHO, PIPELINE, SPLIT, BULK, CHURN, LATENCY, IDLE, TLS, TLS_BULK, TLS_HANDSHAKES,
-        TLS_IDLE, POST, XPOST, TIMERS, SYSCALLS,
+        TLS_IDLE, UDP, POST, XPOST, TIMERS, SYSCALLS,
     )
 }
 
@@ -243,6 +270,11 @@ HEADLINES = (
     Headline("TLS bulk, both ways", "tls-bulk", "both ways, 1", "srv_s_per_GiB", "s", "per GiB", 3),
     Headline("TLS handshake", "tls-hs", "full", "srv_us", "us", "per connection", 1),
     Headline("TLS resumed", "tls-hs", "resumed", "srv_us", "us", "per connection", 1),
+    Headline("UDP 16 x 64 B", "udp", "16x64", "srv_us", "us", "per packet"),
+    Headline("UDP 16 x 1200 B", "udp", "16x1200", "srv_us", "us", "per packet"),
+    Headline("UDP in trains", "udp", "trains 1x1200", "srv_us", "us", "per packet"),
+    Headline("UDP flood", "udp", "flood 4x64", "srv_us", "us", "per packet"),
+    Headline("UDP flood: lost", "udp", "flood 4x64", "loss", "%", "of the packets", 1, False),
     Headline("call_soon", "post", "post_batch", "ns", "ns", "per callback", 1),
     Headline("post from another thread", "xpost", "xpost", "ns", "ns", "per callback", 1),
     Headline("timer: cancel and arm", "timers", "timer_churn", "ns", "ns", "per pair", 1),
