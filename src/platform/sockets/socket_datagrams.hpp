@@ -74,6 +74,7 @@ class SocketDatagrams final : public DatagramChannel, private IoHandler, private
   void fill(DatagramBatch& batch, std::size_t& used, const calls::DatagramIn& in);
   void write_some();
   bool write_once(std::size_t& share);
+  bool all_written();
   bool goes_on(const PendingDatagram& first, bool joined, int error);
   bool fits(const PendingDatagram& first, const PendingDatagram& next,
             std::size_t sum) const noexcept;
@@ -313,10 +314,7 @@ template <class Calls>
 bool SocketDatagrams<Calls>::write_once(std::size_t& share) {
   std::array<PendingDatagram, most_out> pending;
   const std::size_t count = owner_->pending(pending);
-  if (count == 0) {
-    if (std::exchange(writing_, false) && !io_.edge_triggered()) update_interest();
-    return false;
-  }
+  if (count == 0) return all_written();
   if (share == 0) {
     wait_to_write();
     if (io_.edge_triggered()) io_.again(ticket_, ready_write);
@@ -333,8 +331,16 @@ bool SocketDatagrams<Calls>::write_once(std::size_t& share) {
     owner_->datagrams_sent(gone);
     if (handle_ == invalid_handle) return false;
   }
+  if (gone == count && count < most_out) return all_written();
   if (error == 0 || error == EINTR) return true;
   return goes_on(pending[gone], out.messages[sent].segment != 0, error);
+}
+
+// There is nothing to go on with.
+template <class Calls>
+bool SocketDatagrams<Calls>::all_written() {
+  if (std::exchange(writing_, false) && !io_.edge_triggered()) update_interest();
+  return false;
 }
 
 // Whether to, after this error, with what is pending then.
