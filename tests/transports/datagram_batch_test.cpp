@@ -148,7 +148,7 @@ TEST_CASE("what is sent while a batch is delivered leaves when it is done", "[S-
   world.settle();
 }
 
-TEST_CASE("packet_info tells the address and interface; what is sent may choose them", "[A-026]") {
+TEST_CASE("packet_info tells the address and interface, what is sent may choose them", "[A-026]") {
   World world;
   const Address host{own_host(), 0};
   if (!has_address(host)) return skip("this system has one loopback address only");

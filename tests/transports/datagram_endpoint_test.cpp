@@ -21,7 +21,7 @@ void finish(World& world, std::initializer_list<ferry::DatagramTransport*> trans
 
 }  // namespace
 
-TEST_CASE("an endpoint needs an address or a family; one family must suit both", "[A-026]") {
+TEST_CASE("an endpoint needs an address or a family, one family must suit both", "[A-026]") {
   World world;
   CHECK_THROWS_AS(world.loop.create_datagram_endpoint(ferry::make<DatagramRecorder>,
                                                       ferry::DatagramOptions{}),
@@ -79,7 +79,7 @@ TEST_CASE("a port is never shared unasked, and shared if both ask", "[T-151][A-0
   finish(world, {first.transport.get()});
 }
 
-TEST_CASE("broadcasting needs leave; with leave and a remote address it is not connected",
+TEST_CASE("broadcasting needs leave, with leave and a remote address it is not connected",
           "[T-151][A-026]") {
   World world;
   Correspondent peer;
@@ -101,7 +101,7 @@ TEST_CASE("broadcasting needs leave; with leave and a remote address it is not c
   finish(world, {without.transport.get(), with.transport.get()});
 }
 
-TEST_CASE("a socket of the caller's is taken over; one that is none for datagrams is not",
+TEST_CASE("a socket of the caller's is taken over, one that is none for datagrams is not",
           "[A-026][T-122][T-123]") {
   World world;
   ferry::Socket mine = new_socket(Family::ipv4, SOCK_DGRAM);
@@ -185,7 +185,7 @@ TEST_CASE("a loop that closes drops its endpoints, and calls nobody", "[T-012]")
   CHECK(transport->is_closing());
 }
 
-TEST_CASE("multicast: joined groups are received, left ones are not; what is no group is refused",
+TEST_CASE("multicast: joined groups are received, left ones are not, what is no group is refused",
           "[T-151]") {
   World world;
   const bool v6 = GENERATE(false, true);

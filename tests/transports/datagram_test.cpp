@@ -11,7 +11,7 @@ using Strings = std::vector<std::string>;
 
 static_assert(!std::is_base_of_v<ferry::WriteTransport, ferry::DatagramTransport>);
 
-TEST_CASE("one endpoint serves all clients; each is answered by its address",
+TEST_CASE("one endpoint serves all clients, each is answered by its address",
           "[S-004][S-042][S-044][S-057][S-059][S-075][S-077][S-091][S-094][A-026][C-17]") {
   World world;
   auto server = open_endpoint(world, {.local_addr = any_port});
@@ -120,7 +120,7 @@ TEST_CASE("the largest datagram arrives whole", "[T-148]") {
   world.run_until([&] { return a.protocol->lost && b.protocol->lost; });
 }
 
-TEST_CASE("abort() drops what is queued, close() sends it; later sendto() is dropped",
+TEST_CASE("abort() drops what is queued, close() sends it, later sendto() is dropped",
           "[S-045][T-145][A-007]") {
   const bool closing = GENERATE(true, false);
   if (drops_datagrams()) return skip("this system lets no datagram wait");
@@ -336,7 +336,7 @@ TEST_CASE("a callback that throws is reported, and the endpoint lives", "[C-15][
   world.run_until([&] { return endpoint.protocol->lost; });
 }
 
-TEST_CASE("closed in the midst of a batch: nothing more of it; paused: the rest comes later",
+TEST_CASE("closed in the midst of a batch: nothing more of it, paused: the rest comes later",
           "[T-149][C-16]") {
   World world;
   const std::string what = GENERATE("close", "abort", "pause");
@@ -393,7 +393,7 @@ TEST_CASE("what is held while paused stays in order, pause after pause", "[T-149
   CHECK(endpoint.protocol->datagrams.size() == count + 1);
 }
 
-TEST_CASE("a flood brings a bounded number of datagrams a turn; others have theirs", "[T-150]") {
+TEST_CASE("a flood brings a bounded number of datagrams a turn, others have theirs", "[T-150]") {
   World world;
   auto endpoint = open_endpoint(world, {.local_addr = any_port});
   auto other = open_endpoint(world, {.local_addr = any_port});
