@@ -147,9 +147,10 @@ Task<Loop::ErasedEndpoint> Loop::adopt_datagrams(DatagramProtocolFactory factory
   core_->check_usable(internal::call);
   core_->check_thread(internal::call);
   const internal::SocketFacts facts = core_->network().inspect(sock);
-  if (facts.kind != internal::SocketKind::datagrams) {
+  if (facts.kind != internal::SocketKind::datagrams || facts.family == Family::none) {
     throw std::invalid_argument{std::string{internal::call} + ": socket " +
-                                std::to_string(sock.fileno()) + " is not for datagrams"};
+                                std::to_string(sock.fileno()) +
+                                " is not for datagrams of a known family"};
   }
   const Address remote = facts.has_peer ? sock.view().getpeername() : Address{};
   return internal::hand_over(core_.get(), std::move(factory), std::move(sock),

@@ -67,7 +67,7 @@ void EndpointTransport::close() {
   if (life_.phase() == Phase::lost) return;
   core().check_thread("close");
   attempt();
-  perform(life_.close(queue_.empty()));
+  perform(life_.close(queue_.empty() && errors_to_tell_ == 0));
 }
 
 void EndpointTransport::abort() {
@@ -300,14 +300,21 @@ void EndpointTransport::attempt() {
 void EndpointTransport::datagrams_sent(std::size_t count) {
   queue_.pop(count, core().blocks());
   if (flow_.must_resume(queue_.size())) resume_soon();
-  // Who waits to be resumed is, before the end (C-10).
-  if (queue_.empty() && !resume_scheduled_) perform(life_.drained());
+  end_if_drained();
+}
+
+// Who waits to be resumed is, before the end (C-10), and errors are told.
+void EndpointTransport::end_if_drained() {
+  if (queue_.empty() && !resume_scheduled_ && errors_to_tell_ == 0) perform(life_.drained());
 }
 
 // In a turn of its own: this may be inside of sendto().
 void EndpointTransport::send_failed(const Error& error) {
+  ++errors_to_tell_;
   core().soon([this, error, alive = self()] {
-    if (life_.phase() != Phase::lost) receive_failed(error);
+    --errors_to_tell_;
+    receive_failed(error);
+    end_if_drained();
   });
 }
 
@@ -343,7 +350,7 @@ void EndpointTransport::resume_soon() {
       caller_.resume_writing(site());
       core().flush_now();
     }
-    if (queue_.empty()) perform(life_.drained());
+    end_if_drained();
   });
 }
 

@@ -93,6 +93,7 @@ class EndpointTransport final : public DatagramTransport,
   void hold(std::span<const Datagram> datagrams);
   void deliver_held();
   void judge_pause();
+  void end_if_drained();
   void resume_soon();
   struct End;
   void end_soon();
@@ -115,6 +116,7 @@ class EndpointTransport final : public DatagramTransport,
   bool read_paused_ = false;
   bool flush_wanted_ = false;  // in the loop's list of those who sent
   bool resume_scheduled_ = false;
+  std::size_t errors_to_tell_ = 0;
   bool held_scheduled_ = false;
   bool channel_closed_ = false;
   std::uint8_t lost_sends_ = 0;

@@ -8,13 +8,19 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from scenario import CALLBACKS, KINDS, VERBS, Scenario
+from scenario import CALLBACKS, DATAGRAM_CALLBACKS, DATAGRAM_KINDS, KINDS, VERBS, Scenario
 
 METHODS = tuple(verb for verb in VERBS["link"] if verb != "open")
 # What else may be done inside a callback.
 OTHERS = ("raise", "answer", "lend", "call_soon", "stop")
 INSIDE = (*CALLBACKS, "call")
-CALLBACK = re.compile(rf"(?:#\d+ )?({'|'.join(INSIDE)})\b(?: (\w+)$)?")
+CALLBACK = re.compile(
+    rf"(?:#\d+ )?({'|'.join({*INSIDE, *DATAGRAM_CALLBACKS})})\b(?: (\w+)$)?")
+# The same of datagram endpoints.
+ENDPOINTS = tuple(f"{kind} datagrams" for kind in DATAGRAM_KINDS)
+ENDPOINT_METHODS = tuple(verb for verb in VERBS["endpoint"] if verb != "open")
+ENDPOINT_OTHERS = ("raise", "call_soon", "stop")
+INSIDE_ENDPOINT = (*DATAGRAM_CALLBACKS, "call")
 
 # Pairs that cannot be, and why.
 IMPOSSIBLE = {
@@ -24,6 +30,22 @@ IMPOSSIBLE = {
     **{(callback, "lend"): "only get_buffer() lends" for callback in INSIDE
        if callback != "get_buffer"},
 }
+
+
+def is_possible(kind: str, callback: str, method: str) -> bool:
+    if kind == "udp datagrams" and (method == "flood" or callback.endswith("_writing")):
+        return False  # over loopback nothing waits
+    if kind in ENDPOINTS and callback == "factory":
+        return method in ENDPOINT_OTHERS
+    return (callback, method) not in IMPOSSIBLE
+
+
+def parts_of(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Methods and what else may be done, and the callbacks."""
+    if kind in ENDPOINTS:
+        return (*ENDPOINT_METHODS, *ENDPOINT_OTHERS), INSIDE_ENDPOINT
+    return (*METHODS, *OTHERS), INSIDE
+
 
 # The edges of StreamLife: event, phase before, phase after.
 EDGES = (
@@ -67,7 +89,7 @@ class Matrix:
 
     def take(self, script: Scenario, actors: dict[str, list[str]]) -> None:
         for actor, lines in actors.items():
-            if actor.endswith(".peer") or actor in script.servers:
+            if actor.endswith((".peer", ".other")) or actor in script.servers:
                 continue
             split = [line.split("| ", 1) for line in lines]
             self.take_pairs(script, actor, [text for _, text in split])
@@ -85,19 +107,26 @@ class Matrix:
             where = inside[-1] if inside else ""
             inside.append(callback.group(1) if callback else "")
             target, _, verb = text.split(" ")[0].rpartition(".")
-            link = script.links.get(target or actor)
-            if not callback and where and (verb in OTHERS or verb in METHODS):
-                # What a call of the loop's does belongs to no kind of link.
-                for kind in (link.kind,) if link else KINDS if verb in OTHERS else ():
+            if callback or not where:
+                continue
+            own = actor if target in ("", "loop") else target
+            if own in script.links:
+                kinds = (script.links[own].kind,)
+            elif own in script.endpoints:
+                kinds = (f"{script.endpoints[own].kind} datagrams",)
+            else:  # what a call of the loop's does belongs to nobody
+                kinds = (*KINDS, *ENDPOINTS) if verb in OTHERS else ()
+            for kind in kinds:
+                if verb in parts_of(kind)[0]:
                     self.pairs[kind, where, verb] += 1
 
     def shown(self) -> str:
         parts = []
-        for kind in KINDS:
+        for kind in (*KINDS, *ENDPOINTS):
             parts += [f"What was called inside which callback, {kind}:",
-                      table([*METHODS, *OTHERS], INSIDE, lambda method, callback, of=kind: (
-                          "." if (callback, method) in IMPOSSIBLE
-                          else self.pairs[of, callback, method])), ""]
+                      table(*parts_of(kind), lambda method, callback, of=kind: (
+                          self.pairs[of, callback, method] if is_possible(of, callback, method)
+                          else ".")), ""]
         ways = sorted({(before, after) for _, before, after in [*self.edges, *EDGES]})
         events = list(dict.fromkeys(event for event, _, _ in [*EDGES, *self.edges]))
         parts += ["The edges of a stream's life, and each method in each phase:",
@@ -108,9 +137,9 @@ class Matrix:
         return "\n".join([*parts, "", f"{len(holes)} holes:", *("  " + hole for hole in holes)])
 
     def holes(self) -> list[str]:
-        pairs = [f"{method} inside {callback}, {kind}" for kind in KINDS for callback in INSIDE
-                 for method in (*METHODS, *OTHERS) if (callback, method) not in IMPOSSIBLE
-                 and not self.pairs[kind, callback, method]]
+        pairs = [f"{method} inside {callback}, {kind}" for kind in (*KINDS, *ENDPOINTS)
+                 for callback in parts_of(kind)[1] for method in parts_of(kind)[0]
+                 if is_possible(kind, callback, method) and not self.pairs[kind, callback, method]]
         return pairs + [f"{event}: {before} -> {after}" + (f" ({WHY[edge]})" if edge in WHY else "")
                         for edge in EDGES for event, before, after in [edge]
                         if not self.edges[edge]]

@@ -358,7 +358,9 @@ bool SocketDatagrams<Calls>::goes_on(const PendingDatagram& first, bool joined, 
     wait_to_write();
     return false;
   }
-  if (joined) {  // the network does not cut for us: from now on each goes by itself
+  // A connected socket tells so what became of an earlier one: this one has its try.
+  const bool of_another = error == ECONNREFUSED && connected_ && family_ != Family::unix_socket;
+  if (joined && !of_another) {  // the network does not cut for us: from now on each goes by itself
     cut_segments_ = false;
     return true;
   }
@@ -371,8 +373,6 @@ bool SocketDatagrams<Calls>::goes_on(const PendingDatagram& first, bool joined, 
   }
   owner_->send_failed(told);
   if (handle_ == invalid_handle) return false;
-  // A connected socket tells so what became of an earlier one: this one has its try.
-  const bool of_another = error == ECONNREFUSED && connected_ && family_ != Family::unix_socket;
   if (of_another && !std::exchange(retried_, true)) return true;
   retried_ = false;
   owner_->datagrams_sent(1);

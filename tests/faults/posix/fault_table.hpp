@@ -12,7 +12,10 @@ namespace test {
 
 // Where the error is told. `unharmed`: nowhere, and then all goes on as if nothing had happened:
 // the call is made again, another one does, or ferry does without.
-enum Place : unsigned { unharmed = 1, opener = 2, lost = 4, handler = 8, caller = 16 };
+// `receiver`: error_received() of a datagram endpoint.
+enum Place : unsigned {
+  unharmed = 1, opener = 2, lost = 4, handler = 8, caller = 16, receiver = 32
+};
 
 struct CallFaults {
   Call call;
@@ -65,6 +68,21 @@ inline const std::vector<CallFaults> fault_table = {
      {EACCES, EBADF, ECONNRESET, EDESTADDRREQ, EHOSTUNREACH, EINVAL, EIO, EISCONN, EMSGSIZE,
       ENETDOWN, ENETUNREACH, ENOMEM, ENOTCONN, ENOTSOCK, EOPNOTSUPP, EPIPE, ETIMEDOUT},
      lost},
+    {Call::recv_many, "recv_many, tried again", {EINTR, EAGAIN}, unharmed},
+    {Call::recv_many, "recv_many",
+     {ECONNREFUSED, ECONNRESET, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETDOWN, ENOBUFS, ENOMEM,
+      ENOTCONN, ETIMEDOUT},
+     receiver},
+    {Call::recv_many, "recv_many: no socket any more", {EBADF, ENOTSOCK}, lost},
+    // Where the system drops datagrams it tells that it has no buffers (S-082).
+    {Call::send_many, "send_many, tried again", {EINTR, EAGAIN, ENOBUFS}, unharmed | receiver},
+    {Call::send_many, "send_many",
+     {EACCES, ECONNRESET, EDESTADDRREQ, EHOSTUNREACH, EINVAL, EIO, EISCONN, EMSGSIZE, ENETDOWN,
+      ENETUNREACH, ENOMEM, ENOTCONN, EOPNOTSUPP, EPERM, EPIPE, ETIMEDOUT},
+     // Datagrams that the system was to cut go one by one then.
+     receiver | unharmed},
+    {Call::send_many, "send_many: of an earlier one", {ECONNREFUSED}, receiver | unharmed},
+    {Call::send_many, "send_many: no socket any more", {EBADF, ENOTSOCK}, lost | unharmed},
     // What is wrong with the socket shows in reading or writing (T-050). Made all the same.
     {Call::shutdown, "shutdown", {EBADF, EINVAL, ENOTCONN, ENOTSOCK}, unharmed},
     // Closed all the same, and never again. Not EBADF, which only a second close() gives.
@@ -133,7 +151,8 @@ inline std::string call_name(const CallFaults& faults) {
 }
 
 inline bool moves_bytes(Call call) {
-  return call == Call::recv || call == Call::send || call == Call::sendmsg;
+  return call == Call::recv || call == Call::send || call == Call::sendmsg ||
+         call == Call::recv_many || call == Call::send_many;
 }
 
 // Faults that the system cannot give: by edges it never says would-block while there is something,

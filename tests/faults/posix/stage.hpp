@@ -7,6 +7,7 @@
 
 #include <ferry/contract_checker.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <mutex>
@@ -123,6 +124,26 @@ class Actor : public ferry::Protocol {
   Stage& stage_;
 };
 
+// The same of a datagram endpoint.
+class Receiver : public ferry::DatagramProtocol {
+ public:
+  explicit Receiver(Stage& stage) : stage_{stage} {}
+  void connection_made(ferry::DatagramTransport& made) override { transport = &made; }
+  void datagram_received(ferry::BytesView data, const ferry::Address& addr) override;
+  void error_received(const ferry::Error& exc) override;
+  void pause_writing() override { ++pauses; }
+  void resume_writing() override { ++resumes; }
+  void connection_lost(const ferry::Error& exc) override;
+
+  ferry::DatagramTransport* transport = nullptr;  // null again at the end
+  std::vector<std::string> received;
+  bool echoes = false;
+  int pauses = 0, resumes = 0;
+
+ private:
+  Stage& stage_;
+};
+
 class Stage {
  public:
   explicit Stage(Injector& of) : injector{of} {
@@ -200,11 +221,15 @@ class Stage {
     server->close();
     await(server->wait_closed(), "the server's end");
   }
+  std::shared_ptr<Receiver> receive(bool echoes = false) {
+    receivers.push_back(std::make_shared<Receiver>(*this));
+    receivers.back()->echoes = echoes;
+    return receivers.back();
+  }
   bool all_lost() const {
-    for (const auto& one : actors) {
-      if (one->transport != nullptr) return false;
-    }
-    return true;
+    const auto is_lost = [](const auto& one) { return one->transport == nullptr; };
+    return std::all_of(actors.begin(), actors.end(), is_lost) &&
+           std::all_of(receivers.begin(), receivers.end(), is_lost);
   }
   std::string outcome() const {
     std::string all;
@@ -219,10 +244,14 @@ class Stage {
     for (std::size_t i = 0; i < actors.size(); ++i) {
       if (actors[i]->transport != nullptr) actors[i]->transport->abort();
     }
+    for (const auto& one : receivers) {
+      if (one->transport != nullptr) one->transport->abort();
+    }
     wait([this] { return all_lost(); }, "the end of what was aborted", false);
     check_loop();
     checker.finish();
     actors.clear();
+    receivers.clear();
     served.clear();
     servers.clear();
     loop.close();
@@ -234,6 +263,7 @@ class Stage {
   std::vector<Told> told;
   ferry::ContractChecker checker;
   std::vector<std::shared_ptr<Actor>> actors, served;
+  std::vector<std::shared_ptr<Receiver>> receivers;
   std::vector<std::shared_ptr<ferry::Server>> servers;
   ferry::Loop loop{backend()};
 
@@ -279,6 +309,18 @@ class Stage {
     wait([&] { return echo->is_lost; }, "its end", false);
   }
 };
+
+inline void Receiver::datagram_received(ferry::BytesView data, const ferry::Address& addr) {
+  received.emplace_back(data.text());
+  if (echoes) transport->sendto(data, addr);
+}
+inline void Receiver::error_received(const ferry::Error& exc) {
+  stage_.tell(test::receiver, exc.code(), std::string{exc.what()});
+}
+inline void Receiver::connection_lost(const ferry::Error& exc) {
+  transport = nullptr;
+  if (exc) stage_.tell(lost, exc.code(), std::string{exc.what()});
+}
 
 inline void Actor::data_received(ferry::BytesView data) {
   if (on_data) return std::exchange(on_data, nullptr)(*this, data);

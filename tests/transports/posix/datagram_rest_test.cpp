@@ -125,3 +125,24 @@ TEST_CASE("datagrams without buffers are tried again by a timer, each time", "[T
   receiver->close();
   sender->close();
 }
+
+TEST_CASE("what became of an earlier datagram is told, and harms no later one", "[S-076][T-143]") {
+  test::World world;
+  auto [receiver, listener] = world.run(world.loop.create_datagram_endpoint(
+      ferry::make<Listener>, {.local_addr = Address{"127.0.0.1", 0}}));
+  auto [sender, protocol] = world.run(world.loop.create_datagram_endpoint(
+      ferry::make<Listener>, {.remote_addr = receiver->get_extra_info(ferry::sockname)}));
+  test::Calls calls;
+  calls.fail(Call::send_many, ECONNREFUSED);
+  // Of one size and in one turn: the system may be given them as one.
+  world.loop.call_soon([&to = sender] {
+    to->sendto("one");
+    to->sendto("two");
+  });
+  world.run_until([&heard = listener] { return heard->came.size() == 2; }, "both");
+  CHECK(listener->came == std::vector<std::string>{"one", "two"});
+  REQUIRE(protocol->errors.size() == 1);
+  CHECK(protocol->errors[0] == std::errc::connection_refused);
+  receiver->close();
+  sender->close();
+}
