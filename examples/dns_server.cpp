@@ -22,7 +22,13 @@
 namespace {
 
 enum Type : unsigned { type_a = 1, type_txt = 16, type_aaaa = 28, type_any = 255 };
-enum Code : unsigned { no_error = 0, format_error = 1, name_error = 3, not_implemented = 4 };
+enum Code : unsigned {
+  no_error = 0,
+  format_error = 1,
+  name_error = 3,
+  not_implemented = 4,
+  refused = 5,
+};
 
 struct Record {
   unsigned type;
@@ -100,6 +106,10 @@ class Dns : public ferry::DatagramProtocol {
     const auto question = one ? parse(query) : std::nullopt;
     if (operation != 0) return reply(query, {}, not_implemented, 0, {});
     if (!question) return reply(query, {}, format_error, 0, {});
+    constexpr unsigned internet = 1, any_class = 255;
+    if (question->in_class != internet && question->in_class != any_class) {
+      return reply(query, question->as_sent, refused, 0, {});
+    }
     const auto [first, last] = zone_.equal_range(question->name);
     std::string answers;
     unsigned count = 0;

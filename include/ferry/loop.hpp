@@ -206,8 +206,8 @@ class FERRY_API Loop {
     run_until_done(*future.state_);
     return future.take_result();
   }
-  // The current turn is finished, then run_forever() returns; before a run: after one turn, and so
-  // if run_until_complete() ends by itself in that very turn (T-193).
+  // The current turn is finished, then run_forever() returns; before a run: after one turn. If
+  // run_until_complete() ends by itself in that very turn, the next run_forever() is meant (T-193).
   void stop();
   bool is_running() const noexcept;
   // Closes what is open, without a callback; the loop cannot run again. Nothing the second time;

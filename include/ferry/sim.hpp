@@ -11,7 +11,8 @@
 //
 // Every address of IPv4 and IPv6 is this machine's, Unix paths are names in the world and no files.
 // A world and all that was made in it belong to the thread that made it; threads of one's own have
-// no place in it, since their pace is no dice's. Not simulated: child processes.
+// no place in it, since their pace is no dice's. Not simulated: child
+// processes, packet information.
 #pragma once
 
 #include <ferry/error.hpp>

@@ -144,7 +144,8 @@ class FERRY_API Transport : public ReadTransport, public WriteTransport {
 // Which way a datagram came (DatagramOptions::packet_info), or shall go.
 struct PacketInfo {
   Address local = {};                 // here, without a port; empty: the system's choice
-  std::uint32_t interface_index = 0;  // 0: the system's choice
+  std::uint32_t interface_index = 0;  // 0: the system's choice (FreeBSD tells none for IPv4)
+  // Not on Windows.
   std::optional<std::uint8_t> traffic_class = {};  // DSCP and, in the lowest two bits, ECN
 };
 
@@ -156,8 +157,8 @@ struct Datagram {
 };
 
 // Datagrams in both directions: UDP, Unix sockets of that kind. What comes and goes is whole
-// datagrams, an empty one too (C-17). Whether one arrives, and in which order, only the network
-// knows.
+// datagrams, an empty one too (C-17); what comes has at most 64 KiB. Whether one arrives, and in
+// which order, only the network knows.
 class FERRY_API DatagramTransport : public ReadTransport {
  public:
   // Closes at once: what is queued is dropped, connection_lost(none) follows in a later turn
@@ -178,7 +179,7 @@ class FERRY_API DatagramTransport : public ReadTransport {
   virtual void sendto_many(std::span<const Datagram> datagrams) = 0;
 
   // Bytes of what was given to sendto() and not yet taken by the system; each datagram counts 8
-  // more, so that empty ones count too. Exact, O(1) (C-14).
+  // more, so that empty ones count too. Exact, O(1) (C-14). May try to send first.
   virtual std::size_t get_write_buffer_size() = 0;
   virtual WriteBufferLimits get_write_buffer_limits() const noexcept = 0;
   // As WriteTransport's. Systems with kqueue never let a datagram wait: they drop it (S-082).

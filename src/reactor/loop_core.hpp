@@ -191,6 +191,7 @@ class LoopCore final : public IoContext {
   std::optional<std::chrono::nanoseconds> time_to_wait();
   void poll_into(std::vector<Event>& events, std::optional<std::chrono::nanoseconds> timeout);
   bool poll_busily(std::vector<Event>& events, std::optional<std::chrono::nanoseconds>& timeout);
+  void run();
   void turn();
   void run_ready();
   void run_mark(ReadyList::Mark mark) noexcept;
@@ -221,7 +222,8 @@ class LoopCore final : public IoContext {
   const std::uint64_t remote_epoch_;  // after close() the queue is another loop's
   bool edge_triggered_;
   bool running_ = false, stopping_ = false, closed_ = false;
-  bool completed_ = false;  // what run_until_complete() waits for
+  bool completed_ = false;    // what run_until_complete() waits for
+  bool stop_is_due_ = false;  // for the next run_forever()
   std::atomic<bool> tearing_down_{false};  // asked by those who post from other threads
   bool gathering_ = false;
   bool careful_ = false;  // closed, or in debug mode: calls are looked at

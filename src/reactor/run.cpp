@@ -16,6 +16,11 @@ void LoopCore::check_can_run(const char* what) const {
 
 void LoopCore::run_forever() {
   check_can_run("run_forever");
+  if (std::exchange(stop_is_due_, false)) stopping_ = true;
+  run();
+}
+
+void LoopCore::run() {
   if (closed_) return;  // from a destructor while the loop ends
   struct Run {
     LoopCore& core;
@@ -25,8 +30,9 @@ void LoopCore::run_forever() {
     }
     ~Run() {
       core.running_ = false;
-      // A stop() that had no part in this run's end is the next one's (T-193).
-      if (!std::exchange(core.completed_, false)) core.stopping_ = false;
+      // A stop() that had no part in this run's end is run_forever()'s (T-193).
+      const bool completed = std::exchange(core.completed_, false);
+      core.stop_is_due_ = std::exchange(core.stopping_, false) && completed;
     }
   } const run{*this};
   do {
@@ -44,7 +50,8 @@ void LoopCore::run_until_done(FutureState& future) {
     future.add_done_callback([this, on = waiting.on] {
       if (*on) completed_ = true;
     });
-    run_forever();
+    stop_is_due_ = false;
+    run();
   }
   if (!future.done()) throw MisuseError{"the loop was stopped before the future was done"};
 }

@@ -40,8 +40,9 @@ struct EndpointJob {
 // The socket is there: the protocol is made, hears of it, and so does who waits.
 Task<Made> hand_over(LoopCore* core, DatagramProtocolFactory factory, Socket socket,
                      DatagramSetup setup, Address remote) {
-  const EndpointNames names{setup.family, socket.view().getsockname(), remote, setup.connected,
-                            factory.where()};
+  const Address peer = setup.connected ? socket.view().getpeername() : Address{};
+  const EndpointNames names{setup.family,    socket.view().getsockname(), peer ? peer : remote,
+                            remote,          setup.connected,             factory.where()};
   std::shared_ptr<BaseDatagramProtocol> protocol = factory();  // if it throws, the socket closes
   auto channel = core->network().datagrams(*core, std::move(socket), setup);
   Future<void> opened = core->loop().create_future<void>();

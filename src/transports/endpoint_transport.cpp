@@ -21,6 +21,7 @@ EndpointTransport::EndpointTransport(LoopCore& core, std::unique_ptr<DatagramCha
       caller_{std::move(protocol)},
       local_{names.local},
       remote_{names.remote},
+      given_{names.given},
       family_{names.family},
       connected_{names.connected},
       has_remote_{names.connected || names.remote} {
@@ -224,7 +225,7 @@ void EndpointTransport::check_address(const char* what, const Address& addr) con
     throw std::invalid_argument{std::string{what} +
                                 ": no address, and the endpoint was made without one"};
   }
-  if (has_remote_ && addr != remote_) {
+  if (has_remote_ && addr != remote_ && addr != given_) {
     throw std::invalid_argument{std::string{what} + " " + addr.to_string() +
                                 ": this endpoint sends to " + remote_.to_string() + " only"};
   }
@@ -265,11 +266,15 @@ void EndpointTransport::sendto_many(std::span<const Datagram> datagrams) {
 
 void EndpointTransport::enqueue(BytesView data, const Address& addr, const PacketInfo* info) {
   const Address& to = addr ? addr : remote_;
-  constexpr std::size_t largest = 65535;  // for any IP: what is larger need not be copied
+  // What is larger, no system takes: it need not be copied.
   const bool is_ip = family_ == Family::ipv4 || family_ == Family::ipv6;
+  const std::size_t largest = is_ip ? 65535 : 16 * 1024 * 1024;
   std::errc refused{};
+  const bool crossed = info != nullptr && info->local && info->local.family() != family_;
   if (to && to.family() != family_) refused = std::errc::address_family_not_supported;
-  if (is_ip && data.size() > largest) refused = std::errc::message_size;
+  if (crossed) refused = std::errc::address_family_not_supported;
+  if (info != nullptr && !is_ip) refused = std::errc::operation_not_supported;
+  if (data.size() > largest) refused = std::errc::message_size;
   if (refused == std::errc{}) {
     return queue_.append(data, connected_ ? nullptr : &to, info, core().blocks());
   }

@@ -19,6 +19,7 @@ struct EndpointNames {
   Family family = Family::none;
   Address local;
   Address remote;          // to whom datagrams without an address go
+  Address given;           // the same, as the user wrote it
   bool connected = false;  // by the system
   std::source_location made_at = {};
 };
@@ -105,7 +106,7 @@ class EndpointTransport final : public DatagramTransport,
   DatagramCaller caller_;
   DatagramQueue queue_;
   DatagramQueue held_;  // came in a batch whose delivery was paused
-  const Address local_, remote_;
+  const Address local_, remote_, given_;
   Opened opened_;
   Error reason_;  // of the loss
   FlowControl flow_;

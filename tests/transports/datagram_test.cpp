@@ -446,3 +446,47 @@ TEST_CASE("set_protocol() takes datagram protocols of both kinds, in the midst o
   world.settle();
   CHECK(endpoint.transport->get_protocol() == nullptr);
 }
+
+TEST_CASE("what became of an earlier datagram is told, and costs the next one nothing",
+          "[S-076][T-144]") {
+  World world;
+  Calls calls;
+  Correspondent peer;
+  auto endpoint = open_endpoint(world, {.remote_addr = peer.address()});
+  calls.fail(Call::send_many, EHOSTUNREACH);
+  endpoint.transport->sendto("one");
+  world.run_until([&] { return peer.receive().size() == 1; });
+  world.run_until([&] { return endpoint.protocol->errors.size() == 1; });
+  CHECK(endpoint.protocol->errors[0].code() == std::errc::host_unreachable);
+  calls.fail(Call::send_many, EHOSTUNREACH, 2);  // its own: told once
+  endpoint.transport->sendto("two");
+  endpoint.transport->sendto("three");
+  world.run_until([&] { return peer.receive().size() == 2; });
+  world.settle();
+  CHECK(peer.datagrams == Strings{"one", "three"});
+  CHECK(endpoint.protocol->errors.size() == 2);
+  endpoint.transport->abort();
+  world.run_until([&] { return endpoint.protocol->lost; });
+}
+
+TEST_CASE("a datagram for which there are never buffers holds up the others for a while only",
+          "[T-144][S-076]") {
+  if (drops_datagrams()) return skip("this system lets no datagram wait");
+  World world;
+  Calls calls;
+  Correspondent peer;
+  auto endpoint = open_endpoint(world, {.local_addr = any_port});
+  bool never = true;
+  calls.on_call = [&](Call call, ferry::NativeHandle) {
+    return never && call == Call::send_many ? ENOBUFS : 0;
+  };
+  endpoint.protocol->on_error = [&] { never = false; };
+  endpoint.transport->sendto("never", peer.address());
+  endpoint.transport->sendto("later", peer.address());
+  world.run_until([&] { return peer.receive().size() == 1; });
+  CHECK(peer.datagrams == Strings{"later"});
+  REQUIRE(endpoint.protocol->errors.size() == 1);
+  CHECK(endpoint.protocol->errors[0].code() == std::errc::no_buffer_space);
+  endpoint.transport->abort();
+  world.run_until([&] { return endpoint.protocol->lost; });
+}

@@ -92,6 +92,10 @@ int set_option(NativeHandle handle, int family, DatagramOption option, int value
 bool drops_datagrams(int family) noexcept;
 // Errors that wait beside the datagrams (IP_RECVERR, time stamps): they would be reported for ever.
 void drop_error_queue(NativeHandle handle) noexcept;
+// AF_UNSPEC, and errno: it does not tell.
+int family_of(NativeHandle handle);
+// Whether a socket without a name can be asked for what has come.
+constexpr bool receives_without_a_name = true;
 // An unconnected socket does not hear of unreachable ports; here it never does.
 inline void ignore_unreachable(NativeHandle) noexcept {}
 // Of Unix sockets; they block.

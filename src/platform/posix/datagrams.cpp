@@ -13,7 +13,7 @@ namespace {
 
 constexpr std::size_t most_messages = 64;
 // For each of what may come: the way (IPv6's is the larger), the traffic class, the segments' size.
-constexpr std::size_t control_size = 128;
+constexpr std::size_t control_size = 256;
 struct alignas(cmsghdr) Control {
   char bytes[control_size];
 };
@@ -60,7 +60,9 @@ void take_v4(const cmsghdr& header, PacketWay& way) noexcept {
   if (header.cmsg_type == IP_PKTINFO) {
     const auto info = read_control<in_pktinfo>(header);
     way.interface_index = static_cast<std::uint32_t>(info.ipi_ifindex);
-    set_ip(way.local, way.local_length, info.ipi_addr);
+    // Where an answer leaves from, and not the group or the broadcast that it came to.
+    const bool told = info.ipi_spec_dst.s_addr != 0;
+    set_ip(way.local, way.local_length, told ? info.ipi_spec_dst : info.ipi_addr);
   }
 #else
   if (header.cmsg_type == IP_RECVDSTADDR) {
@@ -125,31 +127,44 @@ class ControlWriter {
   std::size_t used_ = 0;
 };
 
-void add_way(ControlWriter& writer, const PacketWay& way, bool v6) noexcept {
-  if (v6 && (way.local_length != 0 || way.interface_index != 0)) {
-    in6_pktinfo info{};
-    if (way.local_length != 0) {
-      info.ipi6_addr = reinterpret_cast<const sockaddr_in6&>(way.local).sin6_addr;
-    }
-    info.ipi6_ifindex = static_cast<decltype(info.ipi6_ifindex)>(way.interface_index);
-    writer.add(IPPROTO_IPV6, IPV6_PKTINFO, info);
+void add_v6(ControlWriter& writer, const PacketWay& way) noexcept {
+  in6_pktinfo info{};
+  std::uint32_t index = way.interface_index;
+  if (way.local_length != 0) {
+    const auto& local = reinterpret_cast<const sockaddr_in6&>(way.local);
+    if (!IN6_IS_ADDR_MULTICAST(&local.sin6_addr)) info.ipi6_addr = local.sin6_addr;
+    if (index == 0) index = local.sin6_scope_id;
   }
-  if (!v6 && (way.local_length != 0 || way.interface_index != 0)) {
-    const in_addr local = reinterpret_cast<const sockaddr_in&>(way.local).sin_addr;
+  info.ipi6_ifindex = static_cast<decltype(info.ipi6_ifindex)>(index);
+  writer.add(IPPROTO_IPV6, IPV6_PKTINFO, info);
+}
+
+void add_v4(ControlWriter& writer, const PacketWay& way) noexcept {
+  in_addr local{};
+  if (way.local_length != 0) local = reinterpret_cast<const sockaddr_in&>(way.local).sin_addr;
 #ifdef IP_PKTINFO
-    in_pktinfo info{};
-    if (way.local_length != 0) info.ipi_spec_dst = local;
-    info.ipi_ifindex = static_cast<decltype(info.ipi_ifindex)>(way.interface_index);
-    writer.add(IPPROTO_IP, IP_PKTINFO, info);
+  in_pktinfo info{};
+  info.ipi_spec_dst = local;
+  info.ipi_ifindex = static_cast<decltype(info.ipi_ifindex)>(way.interface_index);
+  writer.add(IPPROTO_IP, IP_PKTINFO, info);
 #else
-    if (way.local_length != 0) writer.add(IPPROTO_IP, IP_SENDSRCADDR, local);
+  if (local.s_addr != 0) writer.add(IPPROTO_IP, IP_SENDSRCADDR, local);
 #endif
+}
+
+void add_way(ControlWriter& writer, const PacketWay& way, bool v6) noexcept {
+  if (way.local_length != 0 || way.interface_index != 0) {
+    v6 ? add_v6(writer, way) : add_v4(writer, way);
   }
   if (way.traffic_class < 0) return;
   if (v6) {
     writer.add(IPPROTO_IPV6, IPV6_TCLASS, way.traffic_class);
   } else {
+#ifdef IP_SENDSRCADDR  // the BSDs take a byte, others an int
     writer.add(IPPROTO_IP, IP_TOS, static_cast<unsigned char>(way.traffic_class));
+#else
+    writer.add(IPPROTO_IP, IP_TOS, way.traffic_class);
+#endif
   }
 }
 
@@ -167,7 +182,7 @@ void prepare(msghdr& message, DatagramIn& in, iovec& part, Control* control) noe
   message.msg_controllen = sizeof control->bytes;
 }
 
-void take(msghdr& message, std::size_t size, DatagramIn& in, bool control) noexcept {
+void take(msghdr& message, std::size_t size, DatagramIn& in, ReceiveWhat what) noexcept {
   in.size = size;
   in.segment = 0;
   in.truncated = (message.msg_flags & MSG_TRUNC) != 0;
@@ -175,7 +190,12 @@ void take(msghdr& message, std::size_t size, DatagramIn& in, bool control) noexc
   in.way.local_length = 0;
   in.way.interface_index = 0;
   in.way.traffic_class = -1;
-  if (control) take_control(message, in);
+  if (!what.way && !what.segments) return;
+  take_control(message, in);
+  // Options of the user's may have taken the room: then it is not known whether it is several.
+  if (what.segments && in.segment == 0 && (message.msg_flags & MSG_CTRUNC) != 0) {
+    in.truncated = true;
+  }
 }
 
 // --- Sending ---
@@ -191,11 +211,7 @@ void prepare(msghdr& message, DatagramOut& out, Control& control) noexcept {
   if (out.segment != 0) {
     writer.add(IPPROTO_UDP, udp_segment, static_cast<std::uint16_t>(out.segment));
   }
-  const int family = out.to != nullptr ? out.to->sa_family : AF_UNSPEC;
-  if (out.way == nullptr) return;
-  const bool v6 = family == AF_INET6 ||
-                  (family == AF_UNSPEC && out.way->local_length == sizeof(sockaddr_in6));
-  add_way(writer, *out.way, v6);
+  if (out.way != nullptr) add_way(writer, *out.way, out.family == AF_INET6);
 }
 
 }  // namespace
@@ -225,7 +241,7 @@ DatagramsMoved receive_many(NativeHandle handle, DatagramIn* in, std::size_t cou
     });
     if (came < 0) return {0, errno};
     for (std::size_t i = 0; i < static_cast<std::size_t>(came); ++i) {
-      take(messages[i].msg_hdr, messages[i].msg_len, in[i], with_control);
+      take(messages[i].msg_hdr, messages[i].msg_len, in[i], what);
     }
     return {static_cast<std::size_t>(came), 0};
   }
@@ -236,7 +252,7 @@ DatagramsMoved receive_many(NativeHandle handle, DatagramIn* in, std::size_t cou
       return ::recvmsg(fd(handle), &message, MSG_DONTWAIT);
     });
     if (size < 0) return {i, errno};
-    take(message, static_cast<std::size_t>(size), in[i], with_control);
+    take(message, static_cast<std::size_t>(size), in[i], what);
   }
   return {count, 0};
 }
@@ -337,6 +353,15 @@ int set_option(NativeHandle handle, int family, DatagramOption option, int value
   ip_mreqn request{};
   request.imr_ifindex = value;
   return set(IP_MULTICAST_IF, request);
+}
+
+int family_of(NativeHandle handle) {
+  sockaddr_storage name;
+  socklen_t length = sizeof name;
+  name.ss_family = AF_UNSPEC;
+  const int answer =
+      calls::getsockname(handle, reinterpret_cast<sockaddr*>(&name), &length);
+  return answer == 0 ? name.ss_family : AF_UNSPEC;
 }
 
 bool drops_datagrams(int family) noexcept {

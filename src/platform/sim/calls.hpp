@@ -69,6 +69,11 @@ class SimCalls {
   int tell_packet_ways(NativeHandle, int) const noexcept { return errno = ENOPROTOOPT, -1; }
   bool drops_datagrams(int) const noexcept { return false; }
   void drop_error_queue(NativeHandle) const noexcept {}
+  static constexpr bool receives_without_a_name = true;
+  int family_of(NativeHandle handle) const {
+    const SimSocket* const socket = world_->find(handle);
+    return socket != nullptr ? system_family(socket->family) : AF_UNSPEC;
+  }
   void ignore_unreachable(NativeHandle) const noexcept {}
   int bind(NativeHandle handle, const sockaddr* address, socklen_t length) const {
     return world_->bind(handle, read(address, length));

@@ -13,6 +13,13 @@ namespace {
 
 constexpr std::size_t path_offset = offsetof(sockaddr_un, sun_path);
 
+// Addresses of the BSDs' begin with their length, which some socket options read.
+template <class Name>
+void tell_length(Name& name) noexcept {
+  if constexpr (requires { name.sin_len; }) name.sin_len = sizeof name;
+  if constexpr (requires { name.sin6_len; }) name.sin6_len = sizeof name;
+}
+
 bool parse_scope(std::string_view text, std::uint32_t& scope_id) noexcept {
   if (text.empty() || text.size() >= IF_NAMESIZE) return false;
   const char* end = text.data() + text.size();
@@ -61,6 +68,7 @@ socklen_t to_system(const Address& address, sockaddr_storage& storage) noexcept 
   if (address.family() == Family::ipv4) {
     auto& to = reinterpret_cast<sockaddr_in&>(storage);
     to = {};
+    tell_length(to);
     to.sin_family = AF_INET;
     to.sin_port = htons(address.port());
     std::memcpy(&to.sin_addr, address.ip_bytes().data(), 4);
@@ -69,6 +77,7 @@ socklen_t to_system(const Address& address, sockaddr_storage& storage) noexcept 
   if (address.family() == Family::ipv6) {
     auto& to = reinterpret_cast<sockaddr_in6&>(storage);
     to = {};
+    tell_length(to);
     to.sin6_family = AF_INET6;
     to.sin6_port = htons(address.port());
     to.sin6_flowinfo = address.flowinfo();

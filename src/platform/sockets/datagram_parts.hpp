@@ -36,6 +36,7 @@ struct OutOf {
   socklen_t to_length;
   std::size_t segment;
   const PacketWay* way;  // null: any
+  int family;            // of the socket
 };
 
 using DatagramOut = OutOf<Part>;

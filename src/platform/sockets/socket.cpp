@@ -65,7 +65,7 @@ void change_membership(NativeHandle handle, const MulticastGroup& group, bool jo
     return internal::calls::membership(
         handle, internal::system_family(group.group.family()),
         {name.get(), name.length, any ? nullptr : source.get(), any ? 0 : source.length,
-         group.interface_index},
+         group.interface_index != 0 ? group.interface_index : group.group.scope_id()},
         join);
   };
   const auto simulated = [&](SimulatedSockets& world) {
@@ -83,9 +83,9 @@ void set_datagram_option(NativeHandle handle, DatagramOption option, const char*
                                 " is not in 0..." + std::to_string(most)};
   }
   const auto real = [&] {
-    internal::SocketAddress name;
-    if (internal::calls::getsockname(handle, name.get(), &name.length) != 0) return -1;
-    return internal::calls::set_option(handle, name.storage.ss_family, option, value);
+    const int family = internal::calls::family_of(handle);
+    if (family == AF_UNSPEC) return -1;
+    return internal::calls::set_option(handle, family, option, value);
   };
   const auto simulated = [&](SimulatedSockets& world) {
     return world.set_datagram_option(handle, static_cast<int>(option), value);

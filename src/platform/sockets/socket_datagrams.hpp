@@ -34,7 +34,7 @@ class SocketDatagrams final : public DatagramChannel, private IoHandler, private
         family_{setup.family},
         connected_{setup.connected} {
     const bool udp = family_ == Family::ipv4 || family_ == Family::ipv6;
-    what_.way = setup.packet_info;
+    what_.way = udp && setup.packet_info;  // else a peer could put its descriptors there
     what_.segments = udp && setup.offload && Calls::join_segments(handle_);
     cut_segments_ = udp && setup.offload && Calls::can_cut_segments(handle_);
   }
@@ -61,21 +61,24 @@ class SocketDatagrams final : public DatagramChannel, private IoHandler, private
   static constexpr std::size_t write_share = 1024;
   static constexpr std::size_t most_out = 64;
   // What may be joined to be cut by the system: in sum no larger than one datagram may be, each
-  // small enough for any network that the system would cut for.
+  // no larger than Ethernet takes.
   static constexpr std::size_t most_joined = 64'000;
-  static constexpr std::size_t most_cut = 1472;
+  std::size_t most_cut() const noexcept { return family_ == Family::ipv4 ? 1472 : 1452; }
+  // So often is a datagram tried for which there are no buffers: for a second.
+  static constexpr int most_rests = 100;
 
   struct Outgoing;
 
   void handle_ready(std::uint32_t ready) override;
   void read_some();
-  void deliver(const calls::DatagramIn* in, std::size_t count);
+  std::size_t deliver(const calls::DatagramIn* in, std::size_t count);
   void deliver(DatagramBatch& batch, std::size_t& used);
   void fill(DatagramBatch& batch, std::size_t& used, const calls::DatagramIn& in);
   void write_some();
   bool write_once(std::size_t& share);
   bool all_written();
-  bool goes_on(const PendingDatagram& first, bool joined, int error);
+  void tell(int error, const PendingDatagram& one);
+  bool goes_on(const PendingDatagram& first, std::size_t joined, int error);
   bool fits(const PendingDatagram& first, const PendingDatagram& next,
             std::size_t sum) const noexcept;
   std::size_t join(std::span<const PendingDatagram> pending, Outgoing& out) const;
@@ -100,7 +103,9 @@ class SocketDatagrams final : public DatagramChannel, private IoHandler, private
   bool writing_ = false;  // waits to be able to
   bool resting_ = false;  // no report will tell when it can be: a timer does
   bool sending_ = false;  // write_some() is under way
-  bool retried_ = false;  // the first pending one
+  int met_ = 0;           // the error that the first pending one met at its first try
+  int rests_ = 0;         // of the first pending one
+  std::size_t alone_ = 0; // so many of those that are pending are not to be joined
   std::size_t expected_ = 2;  // as many as came lately, and room for more
 };
 
@@ -165,12 +170,13 @@ void SocketDatagrams<Calls>::read_some() {
     }
     const auto [count, error] = Calls::receive_many(handle_, in.data(), wanted, what_);
     if (count < wanted && !Calls::was_cut()) readable_ = error != 0 && !calls::would_block(error);
+    std::size_t delivered = 1;
     if (count > 0) {
       expected_ = std::min(2 * count, DatagramBatch::most);
-      deliver(in.data(), count);
+      delivered = deliver(in.data(), count);
       if (handle_ == invalid_handle) return;
     }
-    share -= std::min(share, std::max<std::size_t>(count, 1));
+    share -= std::min(share, delivered);
     if (error == 0 || error == EINTR || calls::would_block(error)) continue;
     if (is_broken(error)) return owner_->failed(os_error(error, "receive"));
     owner_->receive_failed(os_error(error, "receive"));
@@ -183,24 +189,28 @@ void SocketDatagrams<Calls>::read_some() {
   }
 }
 
+// How many it were, with those that had been joined.
 template <class Calls>
-void SocketDatagrams<Calls>::deliver(const calls::DatagramIn* in, std::size_t count) {
+std::size_t SocketDatagrams<Calls>::deliver(const calls::DatagramIn* in, std::size_t count) {
   DatagramBatch& batch = io_.datagram_batch();
-  std::size_t used = 0;
+  std::size_t used = 0, all = 0;
   for (std::size_t i = 0; i < count; ++i) {
     if (!in[i].truncated) {
       fill(batch, used, in[i]);
       continue;
     }
+    all += used + 1;
     deliver(batch, used);  // in the order in which they came
-    if (handle_ == invalid_handle) return;
+    if (handle_ == invalid_handle) return all;
     owner_->receive_failed(
         os_error(EMSGSIZE, "receive a datagram from " +
                                from_system(in[i].from, in[i].from_length).to_string() +
                                " with more than " + std::to_string(in[i].room) + " bytes"));
-    if (handle_ == invalid_handle) return;
+    if (handle_ == invalid_handle) return all;
   }
+  all += used;
   deliver(batch, used);
+  return all;
 }
 
 template <class Calls>
@@ -259,7 +269,8 @@ void SocketDatagrams<Calls>::rest() {
 template <class Calls>
 bool SocketDatagrams<Calls>::fits(const PendingDatagram& first, const PendingDatagram& next,
                                   std::size_t sum) const noexcept {
-  if (!cut_segments_ || first.size > most_cut || first.info != nullptr) return false;
+  if (!cut_segments_ || alone_ > 0) return false;
+  if (first.size > most_cut() || first.info != nullptr) return false;
   if (next.size == 0 || next.size > first.size || next.info != nullptr) return false;
   if (sum + next.size > most_joined) return false;
   return first.to == nullptr ? next.to == nullptr : next.to != nullptr && *next.to == *first.to;
@@ -273,7 +284,7 @@ std::size_t SocketDatagrams<Calls>::join(std::span<const PendingDatagram> pendin
   for (std::size_t i = 0; i < pending.size(); ++messages) {
     const PendingDatagram& first = pending[i];
     auto& message = out.messages[messages];
-    message = {&out.parts[i], 0, nullptr, 0, 0, nullptr};
+    message = {&out.parts[i], 0, nullptr, 0, 0, nullptr, system_family(family_)};
     if (first.to != nullptr) {
       message.to_length = to_system(*first.to, out.names[messages]);
       message.to = reinterpret_cast<const sockaddr*>(&out.names[messages]);
@@ -302,11 +313,13 @@ std::size_t SocketDatagrams<Calls>::join(std::span<const PendingDatagram> pendin
 
 template <class Calls>
 void SocketDatagrams<Calls>::write_some() {
-  sending_ = true;
+  struct Under {  // also if memory ends
+    bool& flag;
+    ~Under() { flag = false; }
+  } const under{sending_ = true};
   std::size_t share = write_share;
   while (write_once(share)) {
   }
-  sending_ = false;
 }
 
 // Whether to go on.
@@ -327,13 +340,16 @@ bool SocketDatagrams<Calls>::write_once(std::size_t& share) {
   for (std::size_t i = 0; i < sent; ++i) gone += out.held[i];
   share -= std::min(share, std::max<std::size_t>(gone, 1));
   if (gone > 0) {
-    retried_ = false;
+    rests_ = 0;
+    alone_ -= std::min(alone_, gone);
+    // It was not this one's.
+    if (const int earlier = std::exchange(met_, 0)) tell(earlier, pending[0]);
     owner_->datagrams_sent(gone);
     if (handle_ == invalid_handle) return false;
   }
   if (gone == count && count < most_out) return all_written();
   if (error == 0 || error == EINTR) return true;
-  return goes_on(pending[gone], out.messages[sent].segment != 0, error);
+  return goes_on(pending[gone], out.messages[sent].segment != 0 ? out.held[sent] : 0, error);
 }
 
 // There is nothing to go on with.
@@ -343,13 +359,22 @@ bool SocketDatagrams<Calls>::all_written() {
   return false;
 }
 
-// Whether to, after this error, with what is pending then.
 template <class Calls>
-bool SocketDatagrams<Calls>::goes_on(const PendingDatagram& first, bool joined, int error) {
+void SocketDatagrams<Calls>::tell(int error, const PendingDatagram& one) {
+  owner_->send_failed(os_error(
+      error, "send " + std::to_string(one.size) + " bytes" +
+                 (one.to != nullptr ? " to " + one.to->to_string() : std::string{})));
+}
+
+// Whether to, after this error, with what is pending then. `joined`: so many of them were one
+// message.
+template <class Calls>
+bool SocketDatagrams<Calls>::goes_on(const PendingDatagram& first, std::size_t joined,
+                                     int error) {
   // Whether the receiver of a Unix socket has room is seen by who is connected to it only.
   const bool unseen = family_ == Family::unix_socket && !connected_;
   const bool no_buffers = error == ENOBUFS && !Calls::drops_datagrams(system_family(family_));
-  if (no_buffers || (unseen && calls::would_block(error))) {
+  if ((no_buffers && ++rests_ <= most_rests) || (unseen && calls::would_block(error))) {
     rest();
     return false;
   }
@@ -358,23 +383,31 @@ bool SocketDatagrams<Calls>::goes_on(const PendingDatagram& first, bool joined, 
     wait_to_write();
     return false;
   }
-  // A connected socket tells so what became of an earlier one: this one has its try.
-  const bool of_another = error == ECONNREFUSED && connected_ && family_ != Family::unix_socket;
-  if (joined && !of_another) {  // the network does not cut for us: from now on each goes by itself
+  if (is_broken(error)) {
+    owner_->failed(os_error(error, "send"));
+    return false;
+  }
+  const bool not_cut = error == EINVAL || error == EIO || error == EOPNOTSUPP;
+  if (joined > 0 && not_cut) {  // the network does not cut for us: from now on each goes by itself
     cut_segments_ = false;
     return true;
   }
-  const Error told = os_error(
-      error, "send " + std::to_string(first.size) + " bytes" +
-                 (first.to != nullptr ? " to " + first.to->to_string() : std::string{}));
-  if (is_broken(error)) {
-    owner_->failed(told);
-    return false;
+  // A connected socket tells so what became of an earlier one: this one has its try.
+  if (connected_ && family_ != Family::unix_socket && met_ == 0) {
+    met_ = error;
+    return true;
   }
-  owner_->send_failed(told);
-  if (handle_ == invalid_handle) return false;
-  if (of_another && !std::exchange(retried_, true)) return true;
-  retried_ = false;
+  if (joined > 0) {  // whose error it is, each will tell by itself
+    alone_ = joined;
+    return true;
+  }
+  // What the second try met again was this one's own.
+  if (const int earlier = std::exchange(met_, 0); earlier != 0 && earlier != error) {
+    tell(earlier, first);
+  }
+  rests_ = 0;
+  tell(error, first);
+  alone_ -= std::min<std::size_t>(alone_, 1);
   owner_->datagrams_sent(1);
   return handle_ != invalid_handle;
 }

@@ -242,11 +242,12 @@ class SocketNetwork final : public Network, private Calls {
   }
 
   Error datagram_socket(const DatagramSpec& spec, Socket& out) override {
-    const Address& named = spec.local ? spec.local : spec.remote;
-    const std::string doing = named ? "bind to " + named.to_string() : "make a datagram socket";
+    const std::string doing = spec.local    ? "bind to " + spec.local.to_string()
+                              : spec.remote ? "make a socket for " + spec.remote.to_string()
+                                            : "make a datagram socket";
     out = Socket{calls().datagram_socket(system_family(spec.family))};
     if (!out) return last_error(doing);
-    if (!spec.remote || spec.broadcast) calls().ignore_unreachable(out.fileno());
+    if (spec.reuse_port && !is_ip(spec.family)) return os_error(EOPNOTSUPP, doing);
     if (spec.reuse_port && calls().share_port(out.fileno()) != 0) return last_error(doing);
     if (spec.broadcast && !set_flag(calls(), out, SOL_SOCKET, SO_BROADCAST)) {
       return last_error("allow to broadcast");
@@ -259,7 +260,7 @@ class SocketNetwork final : public Network, private Calls {
       const SocketAddress name{spec.local};
       if (calls().bind(out.fileno(), name.get(), name.length) != 0) return last_error(doing);
     }
-    if (!spec.remote || spec.broadcast) return {};
+    if (!spec.remote || spec.broadcast) return name_itself(spec, out);
     const SocketAddress name{spec.remote};
     const int answer = calls().connect(out.fileno(), name.get(), name.length);
     return answer == 0 ? Error{} : last_error("connect to " + spec.remote.to_string());
@@ -269,6 +270,7 @@ class SocketNetwork final : public Network, private Calls {
                                              const DatagramSetup& setup) override {
     make_nonblocking(calls(), socket);
     calls().no_sigpipe(socket.fileno());
+    if (!setup.connected) calls().ignore_unreachable(socket.fileno());
     if (setup.packet_info && is_ip(setup.family) &&
         calls().tell_packet_ways(socket.fileno(), system_family(setup.family)) != 0) {
       last_error("ask for packet information").raise();
@@ -308,6 +310,14 @@ class SocketNetwork final : public Network, private Calls {
   }
 
  private:
+  // As the first sendto() would, on systems where nothing can be received before.
+  Error name_itself(const DatagramSpec& spec, const Socket& socket) {
+    if (Calls::receives_without_a_name || spec.local || !is_ip(spec.family)) return {};
+    const SocketAddress any{Address{spec.family == Family::ipv4 ? "0.0.0.0" : "::", 0}};
+    const int answer = calls().bind(socket.fileno(), any.get(), any.length);
+    return answer == 0 ? Error{} : last_error("bind to any port");
+  }
+
   const Calls& calls() const noexcept { return *this; }
 };
 

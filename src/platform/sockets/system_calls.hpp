@@ -21,6 +21,8 @@ struct SystemCalls {
   static constexpr auto* tell_packet_ways = calls::tell_packet_ways;
   static constexpr auto* drops_datagrams = calls::drops_datagrams;
   static constexpr auto* drop_error_queue = calls::drop_error_queue;
+  static constexpr bool receives_without_a_name = calls::receives_without_a_name;
+  static constexpr auto* family_of = calls::family_of;
   static constexpr auto* ignore_unreachable = calls::ignore_unreachable;
   static constexpr auto* bind = calls::bind;
   static constexpr auto* listen = calls::listen;

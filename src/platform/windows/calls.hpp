@@ -43,6 +43,10 @@ int membership(NativeHandle handle, int family, const Membership& of, bool join)
 int set_option(NativeHandle handle, int family, DatagramOption option, int value);
 constexpr bool drops_datagrams(int) noexcept { return false; }
 inline void drop_error_queue(NativeHandle) noexcept {}
+// AF_UNSPEC, and errno: it does not tell.
+int family_of(NativeHandle handle);
+// Whether a socket without a name can be asked for what has come.
+constexpr bool receives_without_a_name = false;
 // An unconnected socket is not to hear of ports that nobody listens at: it could not tell whose.
 void ignore_unreachable(NativeHandle handle) noexcept;
 int bind(NativeHandle handle, const sockaddr* address, socklen_t length);

@@ -61,8 +61,7 @@ void take_control(const WSAMSG& message, PacketWay& way) noexcept {
 }
 
 int receive_with_way(NativeHandle handle, DatagramIn& in, DWORD& size) {
-  static LPFN_WSARECVMSG receive = nullptr;  // the same for every socket
-  if (receive == nullptr) receive = find_receive(native(handle));
+  static const LPFN_WSARECVMSG receive = find_receive(native(handle));  // the same for all
   if (receive == nullptr) return failed();
   WSABUF part = calls::part(in.data, in.room);
   Control control;
@@ -90,8 +89,7 @@ int receive_plain(NativeHandle handle, DatagramIn& in, DWORD& size) {
 int send_with_way(NativeHandle handle, DatagramOut& out) {
   const PacketWay& way = *out.way;
   if (way.traffic_class >= 0) return errno = EOPNOTSUPP, -1;
-  const bool v6 = out.to != nullptr ? out.to->sa_family == AF_INET6
-                                    : way.local_length == sizeof(sockaddr_in6);
+  const bool v6 = out.family == AF_INET6;
   Control control{};
   WSAMSG message{};
   message.name = const_cast<sockaddr*>(out.to);
@@ -102,10 +100,12 @@ int send_with_way(NativeHandle handle, DatagramOut& out) {
   WSACMSGHDR& header = control.first;
   if (v6) {
     IN6_PKTINFO info{};
-    if (way.local_length != 0) {
-      info.ipi6_addr = reinterpret_cast<const sockaddr_in6&>(way.local).sin6_addr;
-    }
     info.ipi6_ifindex = way.interface_index;
+    if (way.local_length != 0) {
+      const auto& local = reinterpret_cast<const sockaddr_in6&>(way.local);
+      if (!IN6_IS_ADDR_MULTICAST(&local.sin6_addr)) info.ipi6_addr = local.sin6_addr;
+      if (info.ipi6_ifindex == 0) info.ipi6_ifindex = local.sin6_scope_id;
+    }
     header = {WSA_CMSG_LEN(sizeof info), IPPROTO_IPV6, IPV6_PKTINFO};
     std::memcpy(WSA_CMSG_DATA(&header), &info, sizeof info);
     message.Control.len = WSA_CMSG_SPACE(sizeof info);
@@ -199,6 +199,13 @@ int set_option(NativeHandle handle, int family, DatagramOption option, int value
   // For IPv4 an index is an address that begins with 0.
   if (!v6) value = static_cast<int>(htonl(static_cast<u_long>(value)));
   return set(IP_MULTICAST_IF, IPV6_MULTICAST_IF);
+}
+
+int family_of(NativeHandle handle) {
+  WSAPROTOCOL_INFOW facts;
+  socklen_t length = sizeof facts;
+  const int answer = calls::getsockopt(handle, SOL_SOCKET, SO_PROTOCOL_INFOW, &facts, &length);
+  return answer == 0 ? facts.iAddressFamily : AF_UNSPEC;
 }
 
 void ignore_unreachable(NativeHandle handle) noexcept {

@@ -166,3 +166,30 @@ TEST_CASE("a datagram larger than the place for it is told as cut off, never del
   endpoint.transport->abort();
   world.settle();
 }
+
+TEST_CASE("a peer cannot put descriptors into this process", "[A-026]") {
+  World world;
+  DatagramPair pair;
+  auto protocol = std::make_shared<DatagramRecorder>();
+  auto made = world.run(world.loop.create_datagram_endpoint(
+      [&] { return protocol; }, std::move(pair.ours), {.packet_info = true}));
+  const std::size_t before = open_descriptors();
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  char byte = 'x';
+  iovec part{&byte, 1};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  *reinterpret_cast<int*>(CMSG_DATA(header)) = static_cast<int>(pair.theirs.fileno());
+  REQUIRE(::sendmsg(static_cast<int>(pair.theirs.fileno()), &message, 0) == 1);
+  world.run_until([&] { return protocol->datagrams.size() == 1; });
+  CHECK(open_descriptors() == before);
+  made.transport->abort();
+  world.settle();
+}
