@@ -158,7 +158,7 @@ class Chatter {
   }
   void came_empty(ferry::BytesView data) {
     require(data.empty(), "a datagram was cut");
-    const int most = lives_.world_.network().duplicated > 0 ? 2 : 1;
+    const std::uint64_t most = lives_.world_.network().duplicated > 0 ? 2 : 1;
     require(++lives_.empty_received_ <= most * lives_.empty_sent_, "empty ones came too often");
   }
 

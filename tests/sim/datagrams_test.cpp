@@ -225,7 +225,7 @@ TEST_CASE("a multicast reaches who has joined, a broadcast all of its port", "[T
     ears.push_back(open(world, {.local_addr = Address{host, 53}, .reuse_port = true}));
   }
   const Endpoint deaf = bound(world, "10.0.0.2", 54);
-  const auto join = [&](int i) {
+  const auto join = [&](std::size_t i) {
     ears[i].transport->get_extra_info(ferry::socket).join_multicast({.group = group});
   };
   join(0);
