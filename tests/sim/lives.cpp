@@ -338,6 +338,11 @@ void Lives::judge_ends(std::uint16_t port, const Pair& pair) const {
   const Side& one = pair.sides[0];
   const Side& other = pair.sides[1];
   if (!one.made || !other.made || one.hard || other.hard || world_.network().reset > 0) return;
+  // Whoever has said goodbye gives a peer up that still has 30 s of sending to do.
+  const auto gave_up = [](const Side& side) {
+    return side.why.find("TLS shutdown: no progress") != side.why.npos;
+  };
+  if (gave_up(one) || gave_up(other)) return;
   for (const Side* const side : {&one, &other}) {
     if (!side->clean) breach("port " + std::to_string(port) + ": lost by an error: " + side->why);
   }
