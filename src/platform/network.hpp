@@ -16,6 +16,10 @@
 
 namespace ferry::internal {
 
+inline bool is_ip(Family family) noexcept {
+  return family == Family::ipv4 || family == Family::ipv6;
+}
+
 struct DatagramSpec {
   Family family = Family::none;
   Address local;   // empty: not bound

@@ -23,8 +23,7 @@ EndpointTransport::EndpointTransport(LoopCore& core, std::unique_ptr<DatagramCha
       remote_{names.remote},
       given_{names.given},
       family_{names.family},
-      connected_{names.connected},
-      has_remote_{names.connected || names.remote} {
+      connected_{names.connected} {
   channel_->set_owner(*this);
 }
 
@@ -221,11 +220,11 @@ void EndpointTransport::receive_failed(const Error& error) {
 // Throws what the caller did wrong; then nothing has happened.
 void EndpointTransport::check_address(const char* what, const Address& addr) const {
   if (!addr) {
-    if (has_remote_) return;
+    if (has_remote()) return;
     throw std::invalid_argument{std::string{what} +
                                 ": no address, and the endpoint was made without one"};
   }
-  if (has_remote_ && addr != remote_ && addr != given_) {
+  if (has_remote() && addr != remote_ && addr != given_) {
     throw std::invalid_argument{std::string{what} + " " + addr.to_string() +
                                 ": this endpoint sends to " + remote_.to_string() + " only"};
   }
@@ -267,13 +266,13 @@ void EndpointTransport::sendto_many(std::span<const Datagram> datagrams) {
 void EndpointTransport::enqueue(BytesView data, const Address& addr, const PacketInfo* info) {
   const Address& to = addr ? addr : remote_;
   // What is larger, no system takes: it need not be copied.
-  const bool is_ip = family_ == Family::ipv4 || family_ == Family::ipv6;
-  const std::size_t largest = is_ip ? 65535 : 16 * 1024 * 1024;
+  const bool by_ip = is_ip(family_);
+  const std::size_t largest = by_ip ? 65535 : 16 * 1024 * 1024;
   std::errc refused{};
   const bool crossed = info != nullptr && info->local && info->local.family() != family_;
   if (to && to.family() != family_) refused = std::errc::address_family_not_supported;
   if (crossed) refused = std::errc::address_family_not_supported;
-  if (info != nullptr && !is_ip) refused = std::errc::operation_not_supported;
+  if (info != nullptr && !by_ip) refused = std::errc::operation_not_supported;
   if (data.size() > largest) refused = std::errc::message_size;
   if (refused == std::errc{}) {
     return queue_.append(data, connected_ ? nullptr : &to, info, core().blocks());
@@ -379,7 +378,7 @@ std::string EndpointTransport::describe() const {
   const SocketView socket = channel_ ? channel_->socket() : SocketView{};
   std::string text = "datagrams";
   if (socket) text += " fd=" + std::to_string(socket.fileno());
-  text += " " + local_.to_string() + (has_remote_ ? " -> " + remote_.to_string() : "");
+  text += " " + local_.to_string() + (has_remote() ? " -> " + remote_.to_string() : "");
   text += life_.phase() == Phase::open ? " open" : life_.closing() ? " closing" : " opening";
   text += std::string{" read="} + (is_reading() ? "on" : "off");
   return text + " write=" + std::to_string(queue_.size());

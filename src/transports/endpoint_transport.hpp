@@ -83,6 +83,8 @@ class EndpointTransport final : public DatagramTransport,
   // Not to be called once we are lost: the loop may be gone.
   LoopCore& core() const noexcept { return *control_.core(); }
   DatagramCaller::Site site() noexcept { return {core().loop(), *this}; }
+  // Whether a datagram needs no address. (A Unix peer may have no name.)
+  bool has_remote() const noexcept { return connected_ || remote_; }
   void open();
   void perform(std::uint32_t actions);
   void check_address(const char* what, const Address& addr) const;
@@ -113,7 +115,6 @@ class EndpointTransport final : public DatagramTransport,
   StreamLife life_{false};
   const Family family_;
   const bool connected_;
-  const bool has_remote_;
   bool read_paused_ = false;
   bool flush_wanted_ = false;  // in the loop's list of those who sent
   bool resume_scheduled_ = false;

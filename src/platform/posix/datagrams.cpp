@@ -187,9 +187,7 @@ void take(msghdr& message, std::size_t size, DatagramIn& in, ReceiveWhat what) n
   in.segment = 0;
   in.truncated = (message.msg_flags & MSG_TRUNC) != 0;
   in.from_length = message.msg_namelen;
-  in.way.local_length = 0;
-  in.way.interface_index = 0;
-  in.way.traffic_class = -1;
+  forget(in.way);
   if (!what.way && !what.segments) return;
   take_control(message, in);
   // Options of the user's may have taken the room: then it is not known whether it is several.

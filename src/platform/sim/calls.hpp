@@ -46,9 +46,7 @@ class SimCalls {
       in[i].size = datagram.bytes.copy(reinterpret_cast<char*>(in[i].data), in[i].room);
       in[i].segment = 0;
       in[i].from_length = datagram.from ? to_system(datagram.from, in[i].from) : 0;
-      in[i].way.local_length = 0;
-      in[i].way.interface_index = 0;
-      in[i].way.traffic_class = -1;
+      calls::forget(in[i].way);
     }
     return {count, 0};
   }

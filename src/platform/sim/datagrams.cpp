@@ -1,7 +1,7 @@
 // Datagrams in the simulated machine: each is lost, doubled, overtaken as the network's dice say.
 #include "platform/sim/world.hpp"
 
-#include "platform/sockets/calls.hpp"
+#include "platform/sockets/socket_address.hpp"
 
 #include <algorithm>
 #include <cerrno>
@@ -18,12 +18,6 @@ int fail(int error) noexcept {
 }
 
 bool is_broadcast(const Address& address) { return address.host() == "255.255.255.255"; }
-bool is_multicast(const Address& address) {
-  const std::string_view ip = address.ip_bytes();
-  if (ip.empty()) return false;
-  const auto first = static_cast<unsigned char>(ip[0]);
-  return ip.size() == 4 ? first >= 224 && first < 240 : first == 0xff;
-}
 
 }  // namespace
 

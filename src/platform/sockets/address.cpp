@@ -127,4 +127,11 @@ int system_family(Family family) noexcept {
   return AF_UNSPEC;
 }
 
+bool is_multicast(const Address& address) noexcept {
+  const std::string_view ip = address.ip_bytes();
+  if (ip.empty()) return false;
+  const auto first = static_cast<unsigned char>(ip[0]);
+  return address.family() == Family::ipv4 ? first >= 224 && first < 240 : first == 0xff;
+}
+
 }  // namespace ferry::internal

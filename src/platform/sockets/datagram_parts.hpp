@@ -15,6 +15,12 @@ struct PacketWay {
   int traffic_class;       // -1: not known, or any
 };
 
+inline void forget(PacketWay& way) noexcept {
+  way.local_length = 0;
+  way.interface_index = 0;
+  way.traffic_class = -1;
+}
+
 // A place for one that comes.
 struct DatagramIn {
   std::byte* data;  // these two are given

@@ -42,17 +42,10 @@ Address name_of(NativeHandle handle, Ask ask_system,
   return name.address();
 }
 
-bool is_multicast(const Address& address) noexcept {
-  const std::string_view ip = address.ip_bytes();
-  if (ip.empty()) return false;
-  const auto first = static_cast<unsigned char>(ip[0]);
-  return address.family() == Family::ipv4 ? first >= 224 && first < 240 : first == 0xff;
-}
-
 void change_membership(NativeHandle handle, const MulticastGroup& group, bool join) {
   const std::string doing = std::string{join ? "join " : "leave "} + group.group.host() +
                             (group.source ? " from " + group.source.host() : std::string{});
-  if (!is_multicast(group.group)) {
+  if (!internal::is_multicast(group.group)) {
     throw std::invalid_argument{(join ? "join " : "leave ") + group.group.to_string() +
                                 ": not a multicast group"};
   }

@@ -35,5 +35,6 @@ Error os_error(int number, std::string_view context);
 std::error_code system_error(int number) noexcept;
 int errno_of(const std::error_code& code) noexcept;
 int system_family(Family family) noexcept;
+bool is_multicast(const Address& address) noexcept;  // whether it is a group
 
 }  // namespace ferry::internal

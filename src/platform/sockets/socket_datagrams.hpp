@@ -33,7 +33,7 @@ class SocketDatagrams final : public DatagramChannel, private IoHandler, private
         handle_{socket.detach()},
         family_{setup.family},
         connected_{setup.connected} {
-    const bool udp = family_ == Family::ipv4 || family_ == Family::ipv6;
+    const bool udp = is_ip(family_);
     what_.way = udp && setup.packet_info;  // else a peer could put its descriptors there
     what_.segments = udp && setup.offload && Calls::join_segments(handle_);
     cut_segments_ = udp && setup.offload && Calls::can_cut_segments(handle_);
@@ -228,12 +228,13 @@ void SocketDatagrams<Calls>::fill(DatagramBatch& batch, std::size_t& used,
                                   const calls::DatagramIn& in) {
   const BytesView all{in.data, in.size};
   const std::size_t step = in.segment != 0 ? in.segment : std::max<std::size_t>(in.size, 1);
+  const Address from = from_system(in.from, in.from_length);
   std::size_t at = 0;
   do {
     if (used == batch.datagrams.size()) batch.datagrams.emplace_back();
     Datagram& one = batch.datagrams[used++];
     one.data = all.subview(at, step);
-    one.addr = from_system(in.from, in.from_length);
+    one.addr = from;
     if (what_.way) one.info = info_of(in.way);
     at += step;
   } while (at < in.size);

@@ -31,10 +31,6 @@ void make_nonblocking(const Calls& calls, const Socket& socket) {
   }
 }
 
-inline bool is_ip(Family family) noexcept {
-  return family == Family::ipv4 || family == Family::ipv6;
-}
-
 template <class Calls>
 class SocketConnecting final : public Connecting, private IoHandler, private Calls {
  public:

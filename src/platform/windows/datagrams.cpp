@@ -130,9 +130,7 @@ DatagramsMoved receive_many(NativeHandle handle, DatagramIn* in, std::size_t cou
   for (std::size_t i = 0; i < count; ++i) {
     DatagramIn& one = in[i];
     one.segment = 0;
-    one.way.local_length = 0;
-    one.way.interface_index = 0;
-    one.way.traffic_class = -1;
+    forget(one.way);
     DWORD size = 0;
     const int answer = through(Call::recv_many, handle, 1, [&](std::size_t) {
       return what.way ? receive_with_way(handle, one, size) : receive_plain(handle, one, size);

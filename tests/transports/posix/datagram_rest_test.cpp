@@ -1,6 +1,6 @@
 // Sends that cannot be made now, and of which no report will tell when they can: never a hot loop.
 #include "support/calls.hpp"
-#include "support/world.hpp"
+#include "support/sockets.hpp"
 
 #include <ferry/ferry.hpp>
 
@@ -10,7 +10,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -19,19 +18,6 @@ using ferry::Address;
 using ferry::internal::calls::Call;
 
 namespace {
-
-class Folder {
- public:
-  Folder() { REQUIRE(::mkdtemp(path_.data()) != nullptr); }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  std::string operator/(const char* name) const { return path_ + "/" + name; }
-
- private:
-  std::string path_ = (std::filesystem::temp_directory_path() / "ferry-XXXXXX").string();
-};
 
 class Listener : public ferry::DatagramProtocol {
  public:
@@ -78,7 +64,7 @@ class PlainUnix {
 }  // namespace
 
 TEST_CASE("a Unix receiver whose room nobody reports is tried now and then", "[T-144]") {
-  const Folder folder;
+  const test::Directory folder;
   PlainUnix receiver, other;
   receiver.bind(folder / "receiver");
   while (other.send(folder / "receiver")) {
