@@ -7,10 +7,13 @@
 #include <ferry/export.hpp>
 #include <ferry/future.hpp>
 #include <ferry/handle.hpp>
+#include <ferry/pipe.hpp>
+#include <ferry/process.hpp>
 #include <ferry/protocols.hpp>
 #include <ferry/server.hpp>
 #include <ferry/socket.hpp>
 #include <ferry/ssl.hpp>
+#include <ferry/subprocess.hpp>
 #include <ferry/task.hpp>
 #include <ferry/transports.hpp>
 
@@ -89,6 +92,25 @@ struct DatagramEndpoint {
   std::shared_ptr<P> protocol;
 };
 
+// The same for pipes: what connect_read_pipe() and connect_write_pipe() give.
+template <class P = StreamProtocol>
+struct ReadPipe {
+  std::shared_ptr<ReadTransport> transport;
+  std::shared_ptr<P> protocol;
+};
+template <class P = StreamProtocol>
+struct WritePipe {
+  std::shared_ptr<WriteTransport> transport;
+  std::shared_ptr<P> protocol;
+};
+
+// The same for children: what subprocess_exec() and subprocess_shell() give.
+template <class P = SubprocessProtocol>
+struct Subprocess {
+  std::shared_ptr<SubprocessTransport> transport;
+  std::shared_ptr<P> protocol;
+};
+
 struct ConnectOptions {
   Family family = Family::none;        // none: any
   std::string_view local_host = {};    // bind to it first; resolved if it is a name
@@ -159,6 +181,7 @@ class ProtocolFactory {
 };
 using StreamProtocolFactory = ProtocolFactory<StreamProtocol>;
 using DatagramProtocolFactory = ProtocolFactory<BaseDatagramProtocol>;
+using SubprocessProtocolFactory = ProtocolFactory<SubprocessProtocol>;
 
 // Runs callbacks, timers, transports and tasks, in one thread. Everything of it but
 // call_soon_threadsafe() belongs to the thread that runs it (S-005); in debug mode other threads
@@ -339,6 +362,71 @@ class FERRY_API Loop {
                                                    std::move(sock), options));
   }
 
+  // --- Pipes (A-028) ---
+
+  // A pipe, FIFO, terminal, character device or (POSIX) socket that is only read, or only written.
+  // The protocol is a stream's, its Transport refuses the other direction with NotSupported. The
+  // end of a pipe that is read comes as eof_received(); of one that is written, when its reader
+  // goes, as connection_lost(): none if nothing waited to be written, else broken pipe (T-152).
+  // write_eof() of a write pipe is its close().
+  // What cannot be such a pipe (a file, a directory, a handle that the loop knows already) is a
+  // std::invalid_argument at the call, and stays the caller's as it was (T-157, T-159). Flags that
+  // are changed (O_NONBLOCK, of a terminal that others share) are changed back when the transport,
+  // or the loop, closes it.
+  template <class Factory>
+  auto connect_read_pipe(Factory factory, Pipe&& end, PipeOptions options = {},
+                         Where where = Where::current()) {
+    return pipe_as<ReadPipe<ProtocolOf<Factory>>>(
+        open_read_pipe(erased(std::move(factory), where), std::move(end), options));
+  }
+  template <class Factory>
+  auto connect_write_pipe(Factory factory, Pipe&& end, PipeOptions options = {},
+                          Where where = Where::current()) {
+    return pipe_as<WritePipe<ProtocolOf<Factory>>>(
+        open_write_pipe(erased(std::move(factory), where), std::move(end), options));
+  }
+  // Windows' named pipes, in both directions; elsewhere NotSupported. The name begins with
+  // \\.\pipe\. A server whose instances are all taken is waited for. can_write_eof() is false.
+  template <class Factory>
+  auto create_pipe_connection(Factory factory, std::string_view name,
+                              Where where = Where::current()) {
+    return typed<Factory>(connect_named_pipe(erased(std::move(factory), where), name));
+  }
+  // Serves at a name. The factory is called once for every client.
+  template <class Factory>
+  Task<std::shared_ptr<PipeServer>> start_serving_pipe(Factory factory, std::string_view name,
+                                                       Where where = Where::current()) {
+    return serve_named_pipe(erased(std::move(factory), where), name);
+  }
+
+  // --- Child processes (A-029) ---
+
+  // Starts a program, `argv` with its own name first: looked for in PATH if that has no slash. The
+  // task is done when it runs; if it cannot be started, OsError says so with the program and the
+  // step ("exec /bin/nope: no such file or directory"), nothing is left of it, and no
+  // connection_made() is called. The program is started by a thread of ferry's own, so a slow start
+  // does not hold up the loop (T-176); after 16 that are slow others wait for one of them.
+  // The child has an empty signal mask, every signal at its default, and of our handles only what
+  // the options say (T-165, T-172).
+  template <class Factory>
+  auto subprocess_exec(Factory factory, const Arguments& argv, SubprocessOptions options = {},
+                       Where where = Where::current()) {
+    return child_as<ProtocolOf<Factory>>(
+        start_program(erased_child(std::move(factory), where), argv, options));
+  }
+  // A command line for the system's shell: /bin/sh -c, or what COMSPEC names.
+  template <class Factory>
+  auto subprocess_shell(Factory factory, std::string_view command, SubprocessOptions options = {},
+                        Where where = Where::current()) {
+    return child_as<ProtocolOf<Factory>>(
+        start_shell(erased_child(std::move(factory), where), command, options));
+  }
+  // The same as a Process, for coroutines.
+  Task<Process> create_subprocess_exec(const Arguments& argv, SubprocessOptions options = {},
+                                       Where where = Where::current());
+  Task<Process> create_subprocess_shell(std::string_view command, SubprocessOptions options = {},
+                                        Where where = Where::current());
+
   // Upgrades an open connection of this loop's to TLS, also one that is TLS already (A-010, C-21).
   // The transport stays the same object and keeps its protocol, which hears nothing of it; the
   // task is done when the handshake is.
@@ -367,10 +455,16 @@ class FERRY_API Loop {
 
   // --- Signals (A-034) ---
 
-  // Calls `callback` in the loop's thread after `signal` came. One loop per signal: MisuseError if
-  // another one has it. Throws std::invalid_argument for what cannot be caught.
+  // Calls `callback` in the loop's thread after `signal` came, to whichever thread of the process;
+  // several that come at once may be one call. Any loop may take it, in any thread: all that have
+  // it are called. A loop has one callback for it, the last. Throws std::invalid_argument for what
+  // cannot be caught. After a fork() the child's copy of a loop hears of no signal of the child's.
+  // On Windows: SIGINT is Ctrl+C, SIGBREAK is Ctrl+Break, SIGTERM is the console's end: the window
+  // closed, or shutdown; the system gives the process a few seconds then.
   void add_signal_handler(int signal, Callback callback, Where where = Where::current());
-  // Puts the former disposition back. Whether there was a handler.
+  // One that came and was not called for yet is dropped. After the last loop's, the former
+  // disposition comes back, unless somebody has replaced ferry's meanwhile. Whether there was a
+  // handler.
   bool remove_signal_handler(int signal);
 
   // --- Errors, logs, debugging ---
@@ -446,6 +540,43 @@ class FERRY_API Loop {
     co_return result;
   }
 
+  template <class Made>
+  static Task<Made> pipe_as(Task<Erased> task) {
+    Erased made = co_await std::move(task);
+    Made result;
+    result.transport = std::move(made.transport);
+    using P = typename decltype(result.protocol)::element_type;
+    result.protocol = std::static_pointer_cast<P>(std::move(made.protocol));
+    co_return result;
+  }
+
+  using ErasedChild = Subprocess<SubprocessProtocol>;
+  template <class Factory>
+  static SubprocessProtocolFactory erased_child(Factory factory, const Where& where) {
+    static_assert(std::is_base_of_v<SubprocessProtocol, ProtocolOf<Factory>>,
+                  "the factory returns a shared_ptr to a SubprocessProtocol");
+    return {std::move(factory), where};
+  }
+  template <class P>
+  static Task<Subprocess<P>> child_as(Task<ErasedChild> task) {
+    ErasedChild made = co_await std::move(task);
+    Subprocess<P> result;
+    result.transport = std::move(made.transport);
+    result.protocol = std::static_pointer_cast<P>(std::move(made.protocol));
+    co_return result;
+  }
+
+  Task<Erased> open_read_pipe(StreamProtocolFactory factory, Pipe&& end,
+                              const PipeOptions& options);
+  Task<Erased> open_write_pipe(StreamProtocolFactory factory, Pipe&& end,
+                               const PipeOptions& options);
+  Task<Erased> connect_named_pipe(StreamProtocolFactory factory, std::string_view name);
+  Task<std::shared_ptr<PipeServer>> serve_named_pipe(StreamProtocolFactory factory,
+                                                     std::string_view name);
+  Task<ErasedChild> start_program(SubprocessProtocolFactory factory, const Arguments& argv,
+                                  const SubprocessOptions& options);
+  Task<ErasedChild> start_shell(SubprocessProtocolFactory factory, std::string_view command,
+                                const SubprocessOptions& options);
   Task<Erased> connect_tcp(StreamProtocolFactory factory, std::string_view host, Port port,
                            const ConnectOptions& options);
   Task<Erased> connect_socket(StreamProtocolFactory factory, Socket&& sock,
@@ -477,6 +608,9 @@ static_assert(std::is_trivially_destructible_v<ConnectOptions>);
 static_assert(std::is_trivially_destructible_v<ServerOptions>);
 static_assert(std::is_trivially_destructible_v<UnixServerOptions>);
 static_assert(std::is_trivially_destructible_v<DatagramOptions>);
+static_assert(std::is_trivially_destructible_v<PipeOptions>);
+static_assert(std::is_trivially_destructible_v<Arguments>);
+static_assert(std::is_trivially_destructible_v<SubprocessOptions>);
 static_assert(std::is_trivially_destructible_v<SslOptions>);
 static_assert(std::is_trivially_destructible_v<StartTlsOptions>);
 

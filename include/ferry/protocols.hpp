@@ -4,7 +4,8 @@
 //
 // For datagrams: connection_made -> (datagram_received | error_received)* -> connection_lost.
 //
-// Derive from Protocol (or BufferedProtocol, DatagramProtocol, DatagramBatchProtocol), override
+// Derive from Protocol (or BufferedProtocol, DatagramProtocol, DatagramBatchProtocol,
+// SubprocessProtocol), override
 // what you need: every callback has an empty default (S-055).
 // All of them are called by the loop's thread, one at a time, and, but for pause_writing(), never
 // from inside a call of yours into the transport.
@@ -117,6 +118,30 @@ class FERRY_API DatagramBatchProtocol : public BaseDatagramProtocol {
   ~DatagramBatchProtocol() override;
   // At least one. Their bytes are valid until this returns.
   virtual void datagrams_received(std::span<const Datagram> datagrams);
+};
+
+// A child process, and what it writes (S-058). Whatever these callbacks throw goes to the loop's
+// exception handler, and the child and its pipes go on (C-15).
+//
+//   connection_made -> (pipe_data_received* -> pipe_connection_lost for each pipe, in any order
+//                       with process_exited) -> connection_lost
+//
+// pause_writing() and resume_writing() speak of the child's stdin (S-077).
+class FERRY_API SubprocessProtocol : public BaseProtocol {
+ public:
+  SubprocessProtocol() = default;
+  ~SubprocessProtocol() override;
+  // The child runs, or has ended already (T-163). `transport` is valid until connection_lost() has
+  // returned.
+  virtual void connection_made(SubprocessTransport& transport);
+  // Some bytes, at least one, that the child wrote to 1 or 2 (S-064). `data` is valid until this
+  // returns.
+  virtual void pipe_data_received(int fd, BytesView data);
+  // One of the child's pipes, 0 included, has ended or was closed (S-065).
+  virtual void pipe_connection_lost(int fd, const Error& exc);
+  // Once: the return code is known (S-066). Output may still come: from pipes that are not read to
+  // their end yet, or that a child of the child's holds (C-19).
+  virtual void process_exited();
 };
 
 // A factory for the class itself: create_server(ferry::make<EchoServer>, "127.0.0.1", 8888).

@@ -6,6 +6,7 @@
 #include <ferry/task.hpp>
 
 #include <memory>
+#include <string>
 #include <vector>
 
 namespace ferry {
@@ -42,6 +43,23 @@ class FERRY_API Server {
 
  protected:
   Server() = default;
+};
+
+// What start_serving_pipe() gives: serves at a name until it is closed. Belongs to the loop's
+// thread; dropping it closes nothing.
+class FERRY_API PipeServer {
+ public:
+  PipeServer(const PipeServer&) = delete;
+  PipeServer& operator=(const PipeServer&) = delete;
+  virtual ~PipeServer();
+
+  virtual const std::string& name() const noexcept = 0;
+  virtual bool is_serving() const noexcept = 0;
+  // Takes no client any more. Those that are connected live on.
+  virtual void close() = 0;
+
+ protected:
+  PipeServer() = default;
 };
 
 }  // namespace ferry

@@ -11,13 +11,17 @@
 //
 // Every address of IPv4 and IPv6 is this machine's, Unix paths are names in the world and no files.
 // A world and all that was made in it belong to the thread that made it; threads of one's own have
-// no place in it, since their pace is no dice's. Not simulated: child
-// processes, packet information.
+// no place in it, since their pace is no dice's. Nothing of a world may be used when that has gone.
+// Children run programs of the world's (set_program()); their pids are nobody's. Not simulated, and
+// refused: packet information, handles that a child is given, sockets as pipes, pipes with names,
+// FIFOs that outlive their writers. A child's user, groups, session and umask change nothing.
 #pragma once
 
 #include <ferry/error.hpp>
 #include <ferry/export.hpp>
 #include <ferry/loop.hpp>
+#include <ferry/pipe.hpp>
+#include <ferry/sim_program.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -105,6 +109,16 @@ class FERRY_API SimWorld {
   // Two connected sockets of this world, as ferry::socketpair(): for add_reader(),
   // create_connection() and connect_accepted_socket().
   std::pair<Socket, Socket> socketpair();
+  // The two ends of a pipe of this world, as ferry::make_pipe(): for connect_read_pipe() and
+  // connect_write_pipe(). Of the network only short_read, short_write, would_block, spurious_event
+  // and buffer apply to it, as to the pipes of children.
+  PipePair make_pipe();
+  // What a child does that is started under this name: the program, or the command of a shell. A
+  // function is asked at each start. Other programs are not found (of a shell: exit code 127). What
+  // is written to a stream that is inherited or null is dropped, and there is nothing to read.
+  void set_program(std::string_view name, SimProgram program);
+  void set_program(std::string_view name, std::function<SimProgram(const SimStart&)> program);
+  std::size_t running_children() const noexcept;  // that have been started and have not ended
   // As if the process got this signal: for add_signal_handler().
   void raise_signal(int signal);
 

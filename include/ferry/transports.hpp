@@ -186,4 +186,43 @@ class FERRY_API DatagramTransport : public ReadTransport {
   virtual void set_write_buffer_limits(WriteBufferMarks marks = {}) = 0;
 };
 
+// A child process. What it writes to its pipes comes to the SubprocessProtocol, not to protocols of
+// the pipes' own; their transports are for writing, pausing and closing.
+class FERRY_API SubprocessTransport : public virtual BaseTransport {
+ public:
+  virtual long get_pid() const noexcept = 0;  // S-046
+  // The parent's end of the child's stream 0, 1 or 2 (S-047); null if that is no pipe, and for any
+  // other number. From the parent's side (C-03): 0 is written, 1 and 2 are read. (asyncio's page
+  // calls 0 readable and the others writable: that is the child's side.)
+  virtual std::shared_ptr<BaseTransport> get_pipe_transport(int fd) const = 0;
+  std::shared_ptr<WriteTransport> stdin_pipe() const {
+    return std::dynamic_pointer_cast<WriteTransport>(get_pipe_transport(0));
+  }
+  std::shared_ptr<ReadTransport> stdout_pipe() const {
+    return std::dynamic_pointer_cast<ReadTransport>(get_pipe_transport(1));
+  }
+  std::shared_ptr<ReadTransport> stderr_pipe() const {
+    return std::dynamic_pointer_cast<ReadTransport>(get_pipe_transport(2));
+  }
+  // What the child exited with; minus the signal's number if a signal ended it; none while it runs
+  // (S-048). 255, with a warning in the log, if another part of the process took the status
+  // (T-169).
+  virtual std::optional<int> get_returncode() const noexcept = 0;
+
+  // Signals. False: the child has been reaped; then nobody is signalled, above all no process that
+  // was given the same pid (C-06).
+  // Any signal of the system's (S-050). Throws std::invalid_argument for what is none, OsError if
+  // the system refuses. On Windows SIGTERM and SIGKILL end the process, SIGINT and SIGBREAK are
+  // sent as Ctrl+Break to one that has a process group of its own.
+  virtual bool send_signal(int signal) = 0;
+  // SIGTERM: asks the child to stop; the pipes stay open (C-05). Windows: ends it (S-051).
+  virtual bool terminate() = 0;
+  // SIGKILL (S-049). Windows: the same as terminate().
+  virtual bool kill() = 0;
+
+  // close(): terminate(), if the child runs, and close() of each pipe (S-052). connection_lost()
+  // follows when the child has ended and its pipes are lost; SubprocessOptions::kill_after bounds
+  // the wait for the former (C-04).
+};
+
 }  // namespace ferry

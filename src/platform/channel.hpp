@@ -4,10 +4,12 @@
 #include <ferry/address.hpp>
 #include <ferry/bytes.hpp>
 #include <ferry/error.hpp>
+#include <ferry/pipe.hpp>
 #include <ferry/socket.hpp>
 
 #include <any>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string_view>
@@ -21,6 +23,9 @@ class ChannelInfo {
   // Empty: not known here.
   virtual std::any info(std::string_view name) const = 0;
 };
+
+// Which way the bytes of a stream go, seen from here.
+enum class Direction : std::uint8_t { both, read, write };
 
 // Completion-shaped: over readiness the call is made when the handle is ready, over completion it
 // is already in flight; the owner cannot tell which.
@@ -36,6 +41,7 @@ class Channel {
     virtual std::size_t pending(std::span<BytesView> views) = 0;
     virtual void bytes_written(std::size_t count) = 0;
     virtual void finished() = 0;  // what finish() asked for is done
+    // The stream is over. No error: the reader of a pipe has gone, and nothing waited for it.
     virtual void failed(const Error& error) = 0;
     virtual void closed() = 0;  // the system has let go of every buffer
 
@@ -69,9 +75,14 @@ class Channel {
   // Lets go of everything, then Owner::closed(): at once, or when the system has.
   virtual void close(bool reset) noexcept = 0;
 
+  virtual Direction direction() const noexcept { return Direction::both; }
+  // The handle below: one of the two is empty.
   virtual SocketView socket() const noexcept = 0;
+  virtual PipeView pipe() const noexcept { return {}; }
   // Null: nothing but the socket.
   virtual std::shared_ptr<const ChannelInfo> info() const { return nullptr; }
+  // Whether so much comes that a larger buffer than usual saves turns.
+  virtual bool reads_much() const noexcept { return false; }
   // The high mark of who owns such a channel (C-20).
   virtual std::size_t default_high_mark() const noexcept { return 64 * 1024; }
   // The first of the loop's scratch buffers that who stands above may use; 0 is the loop's own.

@@ -4,6 +4,8 @@
 #include "platform/poller.hpp"
 #include "platform/selector.hpp"
 
+#include <ferry/callback.hpp>
+
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -42,6 +44,13 @@ class IoContext {
   virtual void again(Ticket ticket, std::uint32_t ready) = 0;
   // The same after a short rest, for errors that pass (ENOBUFS, T-044).
   virtual void again_later(Ticket ticket, std::uint32_t ready) = 0;
+  // handle_ready(ready_read) once `process` (Selector::add_exit) has ended.
+  virtual Error watch_exit(NativeHandle process, IoHandler& handler, Ticket& ticket) = 0;
+  // Whether somebody watches this handle already.
+  virtual bool watches(NativeHandle handle) const noexcept = 0;
+  // Runs what it is given in the loop's thread; may be called on any thread, also once the loop has
+  // gone: then nothing happens.
+  virtual Function<void(Callback)> poster() = 0;
   // One buffer for everybody who reads and passes on at once.
   virtual std::span<std::byte> scratch() noexcept = 0;
   virtual DatagramBatch& datagram_batch() = 0;

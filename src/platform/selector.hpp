@@ -31,6 +31,12 @@ class Selector : public Poller {
   virtual Error modify(NativeHandle handle, std::uint32_t interest, Trigger trigger,
                        Token token) = 0;
   virtual void remove(NativeHandle handle, bool closing) noexcept = 0;
+  // Reports ready_read once, when a child of this process has ended: a process id, on Windows a
+  // process's handle. It cannot be taken back; who no longer wants it has another token by then.
+  // std::errc::not_supported: not here; std::errc::no_such_process: it has ended already.
+  virtual Error add_exit(NativeHandle, Token) {
+    return Error{std::make_error_code(std::errc::not_supported), "watch a process"};
+  }
 };
 
 }  // namespace ferry::internal

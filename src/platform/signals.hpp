@@ -13,12 +13,13 @@ namespace ferry::internal {
 class Signals {
  public:
   virtual ~Signals() = default;
-  // Takes the signal for this loop: MisuseError if another loop has it, std::invalid_argument if it
-  // cannot be caught.
+  // From now on the signal is this loop's too; others may have it as well. std::invalid_argument if
+  // it cannot be caught: then nothing has changed.
   virtual void take(int signal) = 0;
-  // Puts the former disposition back.
+  // What came and was not fetched is dropped. If no loop has the signal any more, the former
+  // disposition comes back, unless ours has been replaced meanwhile.
   virtual void give_back(int signal) noexcept = 0;
-  // A bit for each signal (bit n: signal n) that came since the last call; cheap if none did.
+  // A bit for each signal (bit n: signal n + 1) that came since the last call; cheap if none did.
   virtual std::uint64_t fetch() noexcept = 0;
 };
 

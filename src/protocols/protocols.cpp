@@ -6,6 +6,7 @@ namespace ferry {
 
 BaseTransport::~BaseTransport() = default;
 Server::~Server() = default;
+PipeServer::~PipeServer() = default;
 
 BaseProtocol::~BaseProtocol() = default;
 void BaseProtocol::connection_lost(const Error&) {}
@@ -32,5 +33,11 @@ void DatagramProtocol::datagram_received(BytesView, const Address&) {}
 
 DatagramBatchProtocol::~DatagramBatchProtocol() = default;
 void DatagramBatchProtocol::datagrams_received(std::span<const Datagram>) {}
+
+SubprocessProtocol::~SubprocessProtocol() = default;
+void SubprocessProtocol::connection_made(SubprocessTransport&) {}
+void SubprocessProtocol::pipe_data_received(int, BytesView) {}
+void SubprocessProtocol::pipe_connection_lost(int, const Error&) {}
+void SubprocessProtocol::process_exited() {}
 
 }  // namespace ferry

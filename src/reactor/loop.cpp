@@ -65,7 +65,7 @@ LoopCore::LoopCore(Loop& loop, std::unique_ptr<BackendParts> parts)
       remote_epoch_{remote_.epoch()},
       edge_triggered_{parts_->selector->edge_triggered()},
       last_time_{parts_->clock->now()},
-      scratch_{new std::byte[scratch_size]} {
+      scratch_{new (scratch_alignment) std::byte[large_scratch_size]} {
   set_debug(debug_from_environment());
 }
 
@@ -133,20 +133,48 @@ LoopCore::Watch* LoopCore::find(Ticket ticket) noexcept {
 Error LoopCore::watch(NativeHandle handle, std::uint32_t interest, Trigger trigger,
                       IoHandler& handler, Ticket& ticket) {
   if (!user_watches_.empty()) forget_stale(handle, handler);
+  const std::uint32_t index = free_place();
+  if (Error error = parts_->selector->add(handle, interest, trigger, token_of(index))) return error;
+  take_place(index, handle, trigger, handler, ticket);
+  return {};
+}
+
+Error LoopCore::watch_exit(NativeHandle process, IoHandler& handler, Ticket& ticket) {
+  const std::uint32_t index = free_place();
+  if (Error error = parts_->selector->add_exit(process, token_of(index))) return error;
+  take_place(index, invalid_handle, Trigger::level, handler, ticket);
+  return {};
+}
+
+// The index of a watch that take_place() may take.
+std::uint32_t LoopCore::free_place() {
   if (free_watches_.empty()) {
     free_watches_.push_back(static_cast<std::uint32_t>(watches_.size()));
     watches_.emplace_back();
   }
-  const std::uint32_t index = free_watches_.back();
-  Watch& watch = watches_[index];
-  const Token token = (static_cast<Token>(watch.generation) << 32) | index;
-  if (Error error = parts_->selector->add(handle, interest, trigger, token)) return error;
+  return free_watches_.back();
+}
+
+void LoopCore::take_place(std::uint32_t index, NativeHandle handle, Trigger trigger,
+                          IoHandler& handler, Ticket& ticket) noexcept {
   free_watches_.pop_back();
+  Watch& watch = watches_[index];
   watch.handler = &handler;
   watch.handle = handle;
   watch.trigger = trigger;
   ticket = {index, watch.generation};
-  return {};
+}
+
+bool LoopCore::watches(NativeHandle handle) const noexcept {
+  return std::any_of(watches_.begin(), watches_.end(), [handle](const Watch& watch) {
+    return watch.handler != nullptr && watch.handle == handle;
+  });
+}
+
+Function<void(Callback)> LoopCore::poster() {
+  return [queue = &remote_, epoch = remote_epoch_](Callback callback) {
+    queue->post(epoch, std::move(callback), {}, nullptr);
+  };
 }
 
 // A handle of the user's that was closed without remove_reader(); its number is another's now.
@@ -171,7 +199,9 @@ void LoopCore::unwatch(Ticket& ticket, bool closing) noexcept {
   ticket = {};
   if (watch == nullptr) return;
   // By level, a duplicate that somebody holds would go on to be reported.
-  parts_->selector->remove(watch->handle, closing && watch->trigger == Trigger::edge);
+  if (watch->handle != invalid_handle) {
+    parts_->selector->remove(watch->handle, closing && watch->trigger == Trigger::edge);
+  }
   watch->handler = nullptr;
   watch->ready = 0;
   if (++watch->generation == 0) watch->generation = 1;  // 0 is no ticket
@@ -223,28 +253,37 @@ std::shared_ptr<RootTask> LoopCore::forget_task(RootTask& task) noexcept {
   return found;
 }
 
-// --- Names ---
+// --- Names and children ---
 
-Future<Answer> LoopCore::resolve(Query query) {
-  auto future = loop_.create_future<Answer>();
-  const std::uint64_t number = ++look_up_number_;
-  look_ups_.emplace(number, future);
-  // The resolver's thread holds nothing of ours but numbers, and a queue that is never freed.
-  parts_->resolver->resolve(std::move(query), [this, number, queue = &remote_,
-                                                  epoch = remote_epoch_](Answer answer) {
-    auto found = std::make_shared<Answer>(std::move(answer));
-    queue->post(
-        epoch,
-        [this, number, found] {
-          const auto entry = look_ups_.find(number);
-          if (entry == look_ups_.end()) return;
-          Future<Answer> waiting = std::move(entry->second);
-          look_ups_.erase(entry);
-          if (!waiting.done()) waiting.set_result(std::move(*found));
-        },
-        {}, nullptr);
+// `ask(done)` has `done(T)` called once, on any thread. That holds nothing of ours but numbers, and
+// a queue that is never freed.
+template <class T, class Ask>
+Future<T> LoopCore::ask(Owed<T>& owed, Ask ask) {
+  auto future = loop_.create_future<T>();
+  const std::uint64_t number = ++owed.last_number;
+  owed.futures.emplace(number, future);
+  ask([&owed, number, post = poster()](T answer) mutable {
+    post([&owed, number, answer = std::make_shared<T>(std::move(answer))] {
+      const auto entry = owed.futures.find(number);
+      if (entry == owed.futures.end()) return;
+      Future<T> waiting = std::move(entry->second);
+      owed.futures.erase(entry);
+      if (!waiting.done()) waiting.set_result(std::move(*answer));
+    });
   });
   return future;
+}
+
+Future<Answer> LoopCore::resolve(Query query) {
+  return ask(look_ups_, [&](Function<void(Answer)> done) {
+    parts_->resolver->resolve(std::move(query), std::move(done));
+  });
+}
+
+Future<Spawned> LoopCore::spawn(SpawnSpec spec) {
+  return ask(spawns_, [&](Function<void(Spawned)> done) {
+    parts_->children->spawn(std::move(spec), std::move(done));
+  });
 }
 
 // --- Handles and signals of the user's ---
@@ -255,11 +294,8 @@ void LoopCore::add_reader(NativeHandle handle, std::uint32_t interest, Callback 
   check_thread("add_reader");
   check_callback(callback, "add_reader");
   if (closed_) return;
-  for (const Watch& watch : watches_) {
-    const bool ours = watch.handler != nullptr && watch.handle == handle;
-    if (ours && !user_watches_.contains(handle)) {
-      throw MisuseError{"handle " + std::to_string(handle) + " is used by a transport"};
-    }
+  if (!user_watches_.contains(handle) && watches(handle)) {
+    throw MisuseError{"handle " + std::to_string(handle) + " is used by a transport"};
   }
   auto& entry = user_watches_[handle];
   const bool fresh = entry == nullptr;
@@ -298,8 +334,11 @@ void LoopCore::add_signal_handler(int signal, Callback callback,
   check_thread("add_signal_handler");
   check_callback(callback, "add_signal_handler");
   if (closed_) return;
+  auto shared = std::make_shared<Callback>(std::move(callback));
   parts_->signals->take(signal);
-  signal_handlers_[signal] = {std::make_shared<Callback>(std::move(callback)), where};
+  SignalHandler& handler = signal_handlers_[signal];  // a new one, or the one that it replaces
+  handler.where = where;
+  const auto dying = std::exchange(handler.callback, std::move(shared));
 }
 
 bool LoopCore::remove_signal_handler(int signal) {
@@ -438,7 +477,8 @@ void LoopCore::forget_callbacks() noexcept {
   const auto readers = std::move(user_watches_);
   for (const auto& [handle, entry] : readers) unwatch(entry->ticket, false);
   const auto handlers = std::move(signal_handlers_);
-  const auto look_ups = std::move(look_ups_);
+  const auto look_ups = std::move(look_ups_.futures);
+  const auto spawns = std::move(spawns_.futures);
 }
 
 }  // namespace ferry::internal

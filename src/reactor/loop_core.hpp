@@ -16,6 +16,7 @@
 #include <atomic>
 #include <map>
 #include <memory>
+#include <new>
 #include <optional>
 #include <thread>
 #include <unordered_map>
@@ -79,11 +80,16 @@ class LoopCore final : public IoContext {
   void unwatch(Ticket& ticket, bool closing) noexcept override;
   void again(Ticket ticket, std::uint32_t ready) override;
   void again_later(Ticket ticket, std::uint32_t ready) override;
+  Error watch_exit(NativeHandle process, IoHandler& handler, Ticket& ticket) override;
+  bool watches(NativeHandle handle) const noexcept override;
+  Function<void(Callback)> poster() override;
   std::span<std::byte> scratch() noexcept override { return {scratch_.get(), scratch_size}; }
   DatagramBatch& datagram_batch() override {
     if (!datagram_batch_) datagram_batch_ = std::make_unique<DatagramBatch>();
     return *datagram_batch_;
   }
+  // The same buffer, to its end: for those of whom much is read at a time.
+  std::span<std::byte> large_scratch() noexcept { return {scratch_.get(), large_scratch_size}; }
   // More of them, for the layers of a stream: level 1 and up, made when first asked for.
   std::span<std::byte> scratch(std::size_t level) {
     if (level > layers_.size() || !layers_[level - 1]) make_layer(level);
@@ -113,8 +119,9 @@ class LoopCore final : public IoContext {
   void start_task(std::shared_ptr<RootTask> task);
   std::shared_ptr<RootTask> forget_task(RootTask& task) noexcept;
 
-  // --- Names (resolver.hpp) ---
+  // --- Names (resolver.hpp), children (children.hpp) ---
   Future<Answer> resolve(Query query);
+  Future<Spawned> spawn(SpawnSpec spec);
 
   // --- Handles and signals of the user's ---
   void add_reader(NativeHandle handle, std::uint32_t interest, Callback callback,
@@ -140,6 +147,7 @@ class LoopCore final : public IoContext {
 
   Loop& loop() noexcept { return loop_; }
   Network& network() noexcept { return *parts_->network; }
+  Pipes& pipes() noexcept { return *parts_->pipes; }
   BlockPool& blocks() noexcept { return blocks_; }
   const ControlRef& control() const noexcept { return control_; }
   // False: the loop is closed. Any thread.
@@ -158,6 +166,14 @@ class LoopCore final : public IoContext {
 
  private:
   static constexpr std::size_t scratch_size = 64 * 1024;
+  static constexpr std::size_t large_scratch_size = 256 * 1024;  // most of it is rarely touched
+  // A page: the system copies into what is not aligned for a tenth more.
+  static constexpr std::align_val_t scratch_alignment{4096};
+  struct FreeScratch {
+    void operator()(std::byte* scratch) const noexcept {
+      ::operator delete[](scratch, scratch_alignment);
+    }
+  };
   static constexpr std::size_t layer_size = scratch_size + 4 * 1024;  // and what sealing it adds
   class UserWatch;
   struct Watch {
@@ -187,6 +203,12 @@ class LoopCore final : public IoContext {
     check_callback(callback, what);
   }
   Watch* find(Ticket ticket) noexcept;
+  Token token_of(std::uint32_t index) const noexcept {
+    return (static_cast<Token>(watches_[index].generation) << 32) | index;
+  }
+  std::uint32_t free_place();
+  void take_place(std::uint32_t index, NativeHandle handle, Trigger trigger, IoHandler& handler,
+                  Ticket& ticket) noexcept;
   void forget_stale(NativeHandle handle, const IoHandler& owner);
   std::optional<std::chrono::nanoseconds> time_to_wait();
   void poll_into(std::vector<Event>& events, std::optional<std::chrono::nanoseconds> timeout);
@@ -240,7 +262,7 @@ class LoopCore final : public IoContext {
   std::vector<LoopMember*> dirty_;
   LoopMember* members_ = nullptr;
   std::vector<std::shared_ptr<RootTask>> tasks_;
-  std::unique_ptr<std::byte[]> scratch_;
+  std::unique_ptr<std::byte[], FreeScratch> scratch_;
   std::vector<std::unique_ptr<std::byte[]>> layers_;
   std::unique_ptr<DatagramBatch> datagram_batch_;
   BlockPool blocks_;
@@ -248,10 +270,19 @@ class LoopCore final : public IoContext {
   struct SignalHandler {
     std::shared_ptr<Callback> callback;
     std::source_location where;
+    bool pending = false;  // its signal came, and the call is among what is ready
   };
   std::map<int, SignalHandler> signal_handlers_;
-  std::unordered_map<std::uint64_t, Future<Answer>> look_ups_;
-  std::uint64_t look_up_number_ = 0;
+  // Whose answers other threads owe us, by number.
+  template <class T>
+  struct Owed {
+    std::unordered_map<std::uint64_t, Future<T>> futures;
+    std::uint64_t last_number = 0;
+  };
+  template <class T, class Ask>
+  Future<T> ask(Owed<T>& owed, Ask ask);
+  Owed<Answer> look_ups_;
+  Owed<Spawned> spawns_;
 };
 
 }  // namespace ferry::internal

@@ -126,9 +126,10 @@ void LoopCore::again_later(Ticket ticket, std::uint32_t ready) {
 
 void LoopCore::collect_signals() {
   std::uint64_t came = parts_->signals->fetch();
-  for (int signal = 0; came != 0; ++signal, came >>= 1) {
+  for (int signal = 1; came != 0; ++signal, came >>= 1) {
     const auto handler = (came & 1) != 0 ? signal_handlers_.find(signal) : signal_handlers_.end();
     if (handler == signal_handlers_.end()) continue;
+    if (std::exchange(handler->second.pending, true)) continue;  // one call is enough for both
     schedule([this, signal] { run_signal(signal); }, handler->second.where);
   }
 }
@@ -136,6 +137,7 @@ void LoopCore::collect_signals() {
 void LoopCore::run_signal(int signal) {
   const auto handler = signal_handlers_.find(signal);
   if (handler == signal_handlers_.end()) return;  // removed meanwhile
+  if (!std::exchange(handler->second.pending, false)) return;  // removed, and added again
   const auto callback = handler->second.callback;  // may remove itself
   (*callback)();
 }

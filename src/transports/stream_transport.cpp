@@ -31,7 +31,9 @@ StreamTransport::StreamTransport(LoopCore& core, std::unique_ptr<Channel> channe
     : control_{core.control()},
       channel_{std::move(channel)},
       caller_{std::move(protocol)},
-      life_{channel_->can_half_close()} {
+      life_{channel_->can_half_close()},
+      direction_{channel_->direction()},
+      is_pipe_{static_cast<bool>(channel_->pipe())} {
   channel_->set_owner(*this);
   flow_.set({}, channel_->default_high_mark());
   peer_ = names.peer;
@@ -40,14 +42,21 @@ StreamTransport::StreamTransport(LoopCore& core, std::unique_ptr<Channel> channe
 
 StreamTransport::~StreamTransport() = default;
 
+std::shared_ptr<StreamTransport> StreamTransport::prepare(
+    LoopCore& core, std::unique_ptr<Channel> channel, std::shared_ptr<StreamProtocol> protocol,
+    const StreamNames& names, Opened opened) {
+  auto made = std::make_shared<StreamTransport>(core, std::move(channel), std::move(protocol),
+                                                names);
+  core.enrol(*made, made, names.made_at);
+  if (opened) made->rare().opened = std::move(opened);
+  return made;
+}
+
 std::shared_ptr<StreamTransport> StreamTransport::begin(
     LoopCore& core, std::unique_ptr<Channel> channel, std::shared_ptr<StreamProtocol> protocol,
     const StreamNames& names, std::shared_ptr<ConnectionHome> home, Opened opened) {
-  auto made = std::make_shared<StreamTransport>(core, std::move(channel), std::move(protocol),
-                                                names);
+  auto made = prepare(core, std::move(channel), std::move(protocol), names, std::move(opened));
   made->home_ = std::move(home);
-  core.enrol(*made, made, names.made_at);
-  if (opened) made->rare().opened = std::move(opened);
   core.soon([transport = made] { transport->open(); });
   return made;
 }
@@ -154,7 +163,8 @@ void StreamTransport::arm_flush_timer() {
       [this] {
         failed(Error{std::make_error_code(std::errc::timed_out),
                      "flush " + std::to_string(queue_.size()) + " bytes to " +
-                         peer_.get().to_string() + " after close"});
+                         (is_pipe_ ? std::string{"a pipe"} : peer_.get().to_string()) +
+                         " after close"});
       },
       {});
 }
@@ -264,7 +274,7 @@ std::span<std::byte> StreamTransport::read_buffer() {
     if (caller_.protocol() == asked) return buffer;
     // It put another protocol in its place: that one's buffer then, or the loop's (T-013).
   }
-  return core().scratch();
+  return channel_->reads_much() ? core().large_scratch() : core().scratch();
 }
 
 void StreamTransport::bytes_read(std::size_t count) {
@@ -285,7 +295,8 @@ void StreamTransport::deliver_eof() {
   if (error) return callback_threw(error);
   attempt();
   if (keep_open && !life_.can_half_close()) {
-    core().log(LogLevel::warning, "eof_received() returned true, which has no effect over TLS");
+    const std::string what = "eof_received() returned true, which has no effect ";
+    core().log(LogLevel::warning, what + (is_pipe_ ? "on a named pipe" : "over TLS"));
   }
   perform(life_.eof_answered(keep_open, queue_.empty()));
   if (life_.phase() == Phase::flushing) begin_flush();
@@ -297,6 +308,9 @@ void StreamTransport::deliver_eof() {
 // connection is over already must not decide that, before connection_lost() tells so (T-049).
 bool StreamTransport::may_write(const char* what, bool nothing) {
   if (life_.phase() != Phase::lost) core().check_thread(what);
+  if (direction_ == Direction::read) {
+    throw NotSupported{std::string{what} + "(): this transport only reads"};
+  }
   if (life_.ended_writing() && !caller_.told_loss()) {
     throw MisuseError{std::string{what} + "() after write_eof()"};
   }
@@ -389,7 +403,8 @@ void StreamTransport::write_eof() {
   if (life_.phase() == Phase::lost) return;
   core().check_thread("write_eof");
   attempt();
-  perform(life_.write_eof(queue_.empty()));
+  const std::uint32_t actions = life_.write_eof(queue_.empty());
+  direction_ == Direction::write ? close() : perform(actions);  // nothing else is left of a pipe
 }
 
 std::size_t StreamTransport::get_write_buffer_size() {
@@ -451,10 +466,15 @@ void StreamTransport::set_protocol(std::shared_ptr<BaseProtocol> protocol) {
   // Also between abort() and connection_lost(), which is the new one's then.
   if (caller_.protocol() == nullptr || control_.core() == nullptr) return;
   core().check_thread("set_protocol");
+  if (keeps_protocol_) throw MisuseError{"set_protocol: a child's pipe has no protocol of its own"};
   caller_.set(std::move(protocol));
 }
 
 std::any StreamTransport::extra_info(std::string_view name) const {
+  if (is_pipe_) {
+    if (name == ferry::pipe.name) return channel_ ? channel_->pipe() : PipeView{};
+    return {};
+  }
   if (name == peername.name) return peer_.get();
   if (name == sockname.name) return local_.get();
   if (name == ferry::socket.name) return channel_ ? channel_->socket() : SocketView{};
@@ -463,10 +483,13 @@ std::any StreamTransport::extra_info(std::string_view name) const {
 }
 
 std::string StreamTransport::describe() const {
-  const SocketView socket = channel_ ? channel_->socket() : SocketView{};
-  std::string text = "stream";
-  if (socket) text += " fd=" + std::to_string(socket.fileno());
-  text += " " + local_.get().to_string() + " <-> " + peer_.get().to_string() + " ";
+  const NativeHandle handle = !channel_  ? invalid_handle
+                              : is_pipe_ ? channel_->pipe().fileno()
+                                         : channel_->socket().fileno();
+  std::string text = is_pipe_ ? "pipe" : "stream";
+  if (handle != invalid_handle) text += " fd=" + std::to_string(handle);
+  if (!is_pipe_) text += " " + local_.get().to_string() + " <-> " + peer_.get().to_string();
+  text += " ";
   text += name_of(life_.phase());
   text += std::string{" read="} + (is_reading() ? "on" : "off");
   return text + " write=" + std::to_string(queue_.size());

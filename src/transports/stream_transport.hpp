@@ -43,7 +43,13 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
                   std::shared_ptr<StreamProtocol> protocol, const StreamNames& names);
   ~StreamTransport() override;
 
-  // The loop takes it; connection_made(), then reading, then `opened`, in a later turn.
+  // The loop takes it; open() is to follow.
+  static std::shared_ptr<StreamTransport> prepare(LoopCore& core, std::unique_ptr<Channel> channel,
+                                                  std::shared_ptr<StreamProtocol> protocol,
+                                                  const StreamNames& names, Opened opened);
+  // connection_made(), then reading, then `opened`: now, if the channel needs no time.
+  void open();
+  // The same, with open() in a later turn.
   static std::shared_ptr<StreamTransport> begin(LoopCore& core, std::unique_ptr<Channel> channel,
                                                 std::shared_ptr<StreamProtocol> protocol,
                                                 const StreamNames& names,
@@ -54,14 +60,20 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   void close() override;
   bool is_closing() const noexcept override { return life_.closing(); }
   void set_protocol(std::shared_ptr<BaseProtocol> protocol) override;
-  std::shared_ptr<BaseProtocol> get_protocol() const override { return caller_.protocol(); }
-  bool is_reading() const noexcept override { return !read_paused_ && life_.may_read(); }
+  std::shared_ptr<BaseProtocol> get_protocol() const override {
+    return keeps_protocol_ ? nullptr : caller_.protocol();
+  }
+  bool is_reading() const noexcept override {
+    return !read_paused_ && direction_ != Direction::write && life_.may_read();
+  }
   void pause_reading() override;
   void resume_reading() override;
   void abort() override;
   void write(BytesView data) override;
   void write_eof() override;
-  bool can_write_eof() const noexcept override { return life_.can_half_close(); }
+  bool can_write_eof() const noexcept override {
+    return direction_ != Direction::read && life_.can_half_close();
+  }
   std::size_t get_write_buffer_size() override;
   WriteBufferLimits get_write_buffer_limits() const noexcept override { return flow_.limits(); }
   void set_write_buffer_limits(WriteBufferMarks marks) override;
@@ -71,6 +83,8 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
 
   const void* group() const noexcept override { return home_.get(); }
 
+  // It belongs to a child, whose protocol hears of it: its own stays.
+  void keep_protocol() noexcept { keeps_protocol_ = true; }
   // Nobody waits for the connection, or for its upgrade, any more: it is aborted, and tells nobody.
   void give_up();
   bool belongs_to(const LoopCore& core) const noexcept { return control_.core() == &core; }
@@ -100,7 +114,6 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   LoopCore& core() const noexcept { return *control_.core(); }
   ProtocolCaller::Site site() noexcept { return {core().loop(), *this}; }
   bool may_write(const char* what, bool nothing);
-  void open();
   Opened take_opener() noexcept;
   void perform(std::uint32_t actions);
   void callback_threw(const Error& error);
@@ -142,6 +155,9 @@ class StreamTransport final : public Transport, public LoopMember, private Chann
   // An idle connection is to be small: what follows fills the hole at this one's end.
   [[no_unique_address]] FlowControl flow_;
   StreamLife life_;
+  Direction direction_;
+  bool is_pipe_;
+  bool keeps_protocol_ = false;
   bool read_paused_ = false;
   bool flush_wanted_ = false;  // in the loop's list of those who wrote
   bool resume_scheduled_ = false;

@@ -1,4 +1,4 @@
-// What the value types need of the system: IP addresses and errors as text.
+// What the value types need of the system: IP addresses, errors and the environment as text.
 #pragma once
 
 #include <ferry/address.hpp>
@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <vector>
 
 namespace ferry::internal {
 
@@ -26,5 +27,9 @@ bool parse_ip(std::string_view text, IpParts& parts) noexcept;
 std::string ip_to_text(std::string_view bytes);
 // In words: the same on every system where the error is one that all of them have.
 std::string message_of(const std::error_code& code);
+
+// This process's variables, "NAME=value", and whether two names are one variable's.
+std::vector<std::string> environment_entries();
+bool same_variable(std::string_view one, std::string_view other) noexcept;
 
 }  // namespace ferry::internal

@@ -5,8 +5,9 @@ scenarios, which meet the known differences all the time; each row here has a sc
 in scenarios/ that shows the difference without an amendment.
 """
 import contextlib
+import os
 import ssl
-from asyncio import selector_events, sslproto
+from asyncio import selector_events, sslproto, unix_events
 
 ROWS = {
     "A-003": "is_reading() of TLS is false once it closes or the peer has ended",
@@ -21,12 +22,18 @@ ROWS = {
     "C-12": "connection_lost() comes once, in a turn of its own",
     "C-13": "writelines() keeps the marks and writes nothing if there is nothing to write",
     "C-14": "TLS counts what it has written until it has left",
-    "C-15": "what connection_made() throws over TLS is reported, and the connection goes on",
+    "C-15": "what connection_made() throws over TLS is reported, and the connection goes on; what "
+            "the callbacks of a pipe's input throw ends it",
     "C-16": "from the end of input on nothing is read: is_reading() is false, and "
-            "resume_reading() does not bring the end a second time",
+            "resume_reading() does not bring the end a second time; a pipe that answers yes to it "
+            "stays open",
     "C-17": "an empty datagram is sent (CPython until 3.12 drops it)",
     "C-22": "a transport that is lost throws nothing",
+    "S-019": "the pipe's handle is closed before connection_lost() is called, not after it",
     "T-015": "pause_reading() holds inside connection_made() too (CPython until 3.11.2 forgets it)",
+    "T-019": "what resume_writing() of a pipe writes before it closes is sent",
+    "T-027": "a pipe resumes at the low mark, and does not wait until its buffer is empty",
+    "T-049": "write() of a pipe after write_eof() throws until the pipe is lost",
     "T-050": "write_eof() does not throw when the connection is over already",
     "T-023": "TLS knows its names to the end",
     "T-071": "what comes after the data that paused reading waits, an end too",
@@ -40,6 +47,8 @@ rows = set()  # of the scenario that is being played
 
 Original = selector_events._SelectorSocketTransport
 OriginalDatagrams = selector_events._SelectorDatagramTransport
+OriginalReadPipe = unix_events._UnixReadPipeTransport
+OriginalWritePipe = unix_events._UnixWritePipeTransport
 
 
 class Common:
@@ -237,6 +246,117 @@ class AmendedDatagrams(Common, OriginalDatagrams):
         self._flush(super()._sendto_ready)
 
 
+class CommonPipe:
+    """Of a pipe that is read and of one that is written."""
+
+    _told = False
+
+    # --- C-12, S-019 ---
+
+    def _call_connection_lost(self, exc):
+        if self._told and "C-12" in rows:
+            return
+        self._told = True
+        if "S-019" in rows:
+            self._pipe.close()
+        super()._call_connection_lost(exc)
+
+
+class AmendedReadPipe(CommonPipe, OriginalReadPipe):
+    _ended = False
+
+    # --- C-15, C-16 ---
+
+    def is_reading(self):
+        return super().is_reading() and not self._ended
+
+    def resume_reading(self):
+        if not self._ended:
+            super().resume_reading()
+
+    def _read_ready(self):
+        if "C-16" not in rows:
+            super()._read_ready()
+            return
+        try:
+            data = os.read(self._fileno, self.max_size)
+        except OSError as exc:
+            self._fatal_error(exc)
+            return
+        try:
+            if data:
+                self._protocol.data_received(data)
+            else:
+                self._end()
+        except Exception as exc:
+            if "C-15" not in rows:
+                raise
+            self._fatal_error(exc)
+
+    def _end(self):
+        self._ended = True
+        self._loop._remove_reader(self._fileno)
+        if not self._protocol.eof_received():
+            self.close()
+
+    def _fatal_error(self, exc, message="Fatal error on pipe transport"):
+        if isinstance(exc, OSError) and "C-15" in rows:  # as a socket's
+            self._close(exc)
+        else:
+            super()._fatal_error(exc, message)
+
+
+class AmendedWritePipe(CommonPipe, Common, OriginalWritePipe):
+    _over = False
+    _ended = False
+    _drained = False
+
+    # --- T-049 ---
+
+    def write(self, data):
+        if self._ended and not self._told and "T-049" in rows:
+            raise RuntimeError("write() after write_eof()")
+        super().write(data)
+
+    def write_eof(self):
+        self._ended = self._ended or not self._closing
+        super().write_eof()
+
+    def close(self):
+        if not self._closing:
+            super().write_eof()  # and no error to who writes then
+
+    # --- C-11 ---
+
+    def _may_resume(self):
+        size = self.get_write_buffer_size()
+        return not self._over and self._protocol_paused and size <= self._low_water
+
+    def _close(self, exc=None):
+        self._over = True
+        super()._close(exc)
+
+    # --- C-12, T-019, T-027 ---
+
+    def _write_ready(self):
+        self._drained = False
+        self._flush(super()._write_ready)
+        # What resume_writing() wrote is not judged a second time.
+        if not self._drained and not self._over and "T-027" in rows:
+            self._maybe_resume_protocol()
+
+    def _maybe_resume_protocol(self):
+        self._drained = True
+        super()._maybe_resume_protocol()
+
+    def _call_connection_lost(self, exc):
+        if not self._in_flush:
+            self._over = True
+            super()._call_connection_lost(exc)
+        elif not (self._buffer and "T-019" in rows):
+            self._loop.call_soon(self._call_connection_lost, exc)
+
+
 class AmendedTransport(sslproto._SSLProtocolTransport):
     """TLS, as its user sees it."""
 
@@ -411,5 +531,7 @@ class AmendedProtocol(sslproto.SSLProtocol):
 def install():
     selector_events._SelectorSocketTransport = Amended
     selector_events._SelectorDatagramTransport = AmendedDatagrams
+    unix_events._UnixReadPipeTransport = AmendedReadPipe
+    unix_events._UnixWritePipeTransport = AmendedWritePipe
     sslproto._SSLProtocolTransport = AmendedTransport
     sslproto.SSLProtocol = AmendedProtocol

@@ -55,6 +55,8 @@ def word(exc):
         return "cancelled"
     if isinstance(exc, ssl.SSLError):
         return "cut" if isinstance(exc, ssl.SSLEOFError) else "tls"
+    if isinstance(exc, BrokenPipeError):
+        return "broken_pipe"  # asyncio makes them without a number
     if isinstance(exc, OSError):
         return WORDS.get(exc.errno, f"os_{exc.errno}")
     if isinstance(exc, NotImplementedError):
@@ -208,9 +210,46 @@ class SecretEnd:
         return self.outgoing.read()
 
 
+class PipeEnd:
+    """One end of a pipe, in a socket's words."""
+
+    def __init__(self, fd):
+        self.fd = fd
+        os.set_blocking(fd, False)
+
+    def fileno(self):
+        return self.fd
+
+    def recv(self, most):
+        return os.read(self.fd, most)
+
+    def send(self, data):
+        return os.write(self.fd, data)
+
+    def close(self):
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+
+
+def new_pipe(kind, path):
+    """The two ends of a new pipe, of a FIFO at this path, or of a pair of sockets."""
+    if kind == "socketpair":
+        pair = socket.socketpair()
+        for sock in pair:
+            small_buffers(sock)
+        return [PipeEnd(sock.detach()) for sock in pair]
+    if kind == "pipe":
+        return [PipeEnd(fd) for fd in os.pipe()]
+    os.mkfifo(path)
+    # The reading one first: else nobody is there to write to.
+    return [PipeEnd(os.open(path, how | os.O_NONBLOCK)) for how in (os.O_RDONLY, os.O_WRONLY)]
+
+
 class Peer:
     """The other end of a link: a plain socket that does what the scenario says; over TLS with a
-    SecretEnd on it, and then `eof` says close_notify."""
+    SecretEnd on it, and then `eof` says close_notify. Of a pipe its other end, and then `eof`
+    closes it."""
 
     def __init__(self, link):
         self.link = link
@@ -259,6 +298,10 @@ class Peer:
         self.watch()
         self.world.progress()
 
+    def began_pipe(self, end):
+        self.sock = end
+        self.watch()
+
     def begin_tls(self):
         server_side = self.link.side == "client"
         self.secret = SecretEnd(self.world.secrets.context(server_side), server_side)
@@ -290,6 +333,10 @@ class Peer:
         return self.sent if self.secret else self.sent + len(self.out)
 
     def readable(self):
+        if self.link.is_one_way() and self.link.side == "reader":
+            if is_dead(self.sock.fileno()):  # the pipe tells that it is read no more
+                self.over("end")
+            return None
         most = 262144 if self.wanted is None else self.wanted
         try:
             data = self.sock.recv(most)
@@ -393,10 +440,13 @@ class Peer:
         self.world.progress()
 
     def shut(self):
-        try:
-            self.sock.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass  # reset meanwhile
+        if self.link.is_one_way():
+            self.do_close()
+            return
+        sock = socket.socket(fileno=os.dup(self.sock.fileno()))
+        with contextlib.suppress(OSError):  # reset meanwhile
+            sock.shutdown(socket.SHUT_WR)
+        sock.close()
 
     def do_eof(self):
         before, self.ended = self.ended, True
@@ -446,7 +496,8 @@ class Peer:
 
     def waits_to_arrive(self):
         """Whether something is still between the two kernels that nobody reads yet."""
-        if self.sock is None or self.closed or self.end is not None or self.reading:
+        live = self.sock is not None and not self.closed and self.end is None
+        if self.link.is_pipe() or not live or self.reading:
             return False
         unread = min(self.link.accepted - self.received, SMALL)
         return unread > 0 and not self.link.lost and not has_come(self.sock.fileno(), unread)
@@ -459,7 +510,7 @@ class Link:
         self.world, self.name = world, declared.name
         self.kind, self.side, self.server = declared.kind, declared.side, declared.server
         self.buffered = declared.buffered
-        self.transport = self.kept = None  # kept: what create_connection() gave
+        self.transport = self.kept = None  # kept: what create_connection() and its kin gave
         self.opening = None
         self.upgrading = False
         self.made = self.lost = self.eof = self.cut = self.shut = self.refused = False
@@ -468,9 +519,22 @@ class Link:
         self.protocols = 0
         self.answer = self.empty = False
         self.peer = Peer(self)
+        self.pipe = None  # of a pipe, its end for the transport
+
+    def is_pipe(self):
+        return self.side in language.PIPE_SIDES
+
+    def is_one_way(self):
+        """Whether its other end cannot be shut, but only closed, and goes in one direction."""
+        return self.is_pipe() and self.kind != "socketpair"
 
     def prepare(self, family, address):
         self.address = address
+        if self.is_pipe():
+            ends = new_pipe(self.kind, self.world.new_path())
+            own, other = ends if self.side == "reader" else reversed(ends)
+            self.pipe = open(own.fileno(), "rb" if self.side == "reader" else "wb", buffering=0)
+            self.peer.began_pipe(other)
         if self.side == "client":
             self.peer.listen(family, address)
             self.address = self.peer.listener.getsockname()
@@ -519,7 +583,7 @@ class Link:
     # --- what may be asked of the transport ---
 
     def open(self):
-        if self.side == "client":
+        if self.side != "server":
             self.peer.watch_listener()
             self.opening = self.world.loop.create_task(self.connect())
             return
@@ -536,7 +600,11 @@ class Link:
     async def connect(self):
         loop = self.world.loop
         try:
-            if self.kind == "tls":
+            if self.side == "reader":
+                made = await loop.connect_read_pipe(self.factory, self.pipe)
+            elif self.side == "writer":
+                made = await loop.connect_write_pipe(self.factory, self.pipe)
+            elif self.kind == "tls":
                 context = self.world.secrets.context(False)
                 made = await loop.create_connection(self.factory, *self.address, ssl=context,
                                                     server_hostname="localhost")
@@ -642,6 +710,10 @@ class Link:
         self.upgrading = False
         self.world.progress()
 
+    def do_has_pipe(self):
+        pipe = self.transport.get_extra_info("pipe")
+        return yes(pipe is not None and not pipe.closed)
+
     def do_names(self):
         own, other = (self.transport.get_extra_info(name) for name in ("sockname", "peername"))
         if self.peer.sock is None:
@@ -657,7 +729,7 @@ class Link:
             server = self.world.servers.get(self.server)
             if server is None or server.listens():
                 return f"{self.name} to be made"
-        if self.side == "client" and self.opening is not None and not self.opening.done():
+        if self.side != "server" and self.opening is not None and not self.opening.done():
             return f"{self.name}'s open() to return"
         if self.upgrading:
             return f"{self.name} to be upgraded"
@@ -666,6 +738,8 @@ class Link:
         peer = self.peer
         if self.transport.is_closing():
             return None if self.flushes() else f"{self.name} to be lost"
+        if self.side == "writer":
+            return f"{self.name} to see that its reader has gone" if peer.closed else None
         if self.eof or not self.transport.is_reading():
             return None
         if self.received < peer.total() and not peer.was_reset:
@@ -674,7 +748,7 @@ class Link:
 
     def waits_to_arrive(self):
         peer = self.peer
-        if not self.made or self.lost or self.transport.is_closing():
+        if self.is_pipe() or not self.made or self.lost or self.transport.is_closing():
             return False
         fd = self.transport.get_extra_info("socket").fileno()
         if peer.was_reset or (self.kind != "unix" and peer.closed
@@ -698,7 +772,8 @@ class Callbacks:
     def connection_made(self, transport):
         self.link.made = True
         self.link.transport = transport
-        small_buffers(transport.get_extra_info("socket"))
+        if not self.link.is_pipe():
+            small_buffers(transport.get_extra_info("socket"))
         self.called("connection_made")
 
     def eof_received(self):
@@ -1295,7 +1370,7 @@ class World:
         for link in self.links.values():
             if link.transport is not None:
                 with contextlib.suppress(AttributeError):  # lost after a flush: it fails on None
-                    link.transport.abort()
+                    getattr(link.transport, "abort", link.transport.close)()
         for endpoint in self.endpoints.values():
             if endpoint.transport is not None:
                 endpoint.transport.abort()

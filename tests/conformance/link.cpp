@@ -21,7 +21,7 @@ class Callbacks {
   void made(ferry::Transport& transport) {
     link_.made = true;
     link_.transport = &transport;
-    small_buffers(transport.get_extra_info(ferry::socket));
+    if (!link_.is_pipe()) small_buffers(transport.get_extra_info(ferry::socket));
     called("connection_made");
   }
   bool ended() {
@@ -99,6 +99,11 @@ Link::Link(World& of, const LinkDeclared& declared)
       peer{*this} {}
 
 void Link::prepare() {
+  if (is_pipe()) {
+    ferry::PipePair ends = new_pipe(kind, world.new_path());
+    end_ = std::move(side == "reader" ? ends.read : ends.write);
+    peer.began(ferry::Socket{(side == "reader" ? ends.write : ends.read).detach()});
+  }
   if (side != "client") return;
   peer.listen(kind == "unix" ? world.new_path() : "");
   address_ = peer.listener_address();
@@ -138,7 +143,7 @@ void Link::called(const std::string& callback, const std::string& text,
 
 Answer Link::open() {
   opening_ = true;
-  if (side == "client") {
+  if (side != "server") {
     peer.watch_listener();
     returning_ = true;
     world.tasks.push_back(world.loop.create_task(connect()));
@@ -156,19 +161,32 @@ Answer Link::open() {
   return {};
 }
 
+ferry::Task<std::shared_ptr<ferry::Transport>> Link::made_by_loop() {
+  auto make = [this] { return factory(); };
+  if (side == "reader") {
+    auto read = co_await world.loop.connect_read_pipe(make, std::move(end_));
+    co_return std::dynamic_pointer_cast<ferry::Transport>(read.transport);
+  }
+  if (side == "writer") {
+    auto write = co_await world.loop.connect_write_pipe(make, std::move(end_));
+    co_return std::dynamic_pointer_cast<ferry::Transport>(write.transport);
+  }
+  ferry::ConnectOptions options;
+  if (kind == "tls") {
+    options.ssl = &client_context();
+    options.server_hostname = "localhost";
+  }
+  auto task = kind != "unix"
+                  ? world.loop.create_connection(make, "127.0.0.1", int{address_.port()}, options)
+                  : world.loop.create_unix_connection(make, address_.path());
+  auto connection = co_await std::move(task);
+  co_return std::move(connection.transport);
+}
+
 ferry::Task<void> Link::connect() {
   try {
-    auto make = [this] { return factory(); };
-    ferry::ConnectOptions options;
-    if (kind == "tls") {
-      options.ssl = &client_context();
-      options.server_hostname = "localhost";
-    }
-    auto task = kind != "unix"
-                    ? world.loop.create_connection(make, "127.0.0.1", int{address_.port()}, options)
-                    : world.loop.create_unix_connection(make, address_.path());
-    auto connection = co_await std::move(task);
-    kept = std::move(connection.transport);
+    auto making = made_by_loop();
+    kept = co_await std::move(making);
     transport = kept.get();
     world.trace.add(name, "opened");
   } catch (...) {
@@ -214,6 +232,7 @@ Answer Link::ask(const std::string& verb, const std::vector<std::string>& args) 
   if (verb == "is_reading") return yes(transport->is_reading());
   if (verb == "size") return transport->get_write_buffer_size() > 0 ? "some" : "0";
   if (verb == "names") return names();
+  if (verb == "has_pipe") return yes(bool{transport->get_extra_info(ferry::pipe)});
   if (verb == "get_limits") {
     const auto [low, high] = transport->get_write_buffer_limits();
     return std::to_string(low) + " " + std::to_string(high);
@@ -297,6 +316,9 @@ Answer Link::waits_for() const {
   if (transport->is_closing()) {
     return flushes() ? std::nullopt : Answer{name + " to be lost"};
   }
+  if (side == "writer") {
+    return peer.closed ? Answer{name + " to see that its reader has gone"} : std::nullopt;
+  }
   if (eof || !transport->is_reading()) return {};
   if (received < peer.total() && !peer.was_reset) {
     return name + ": " + std::to_string(received) + " of " + std::to_string(peer.sent) +
@@ -306,7 +328,7 @@ Answer Link::waits_for() const {
 }
 
 bool Link::waits_to_arrive() const {
-  if (!made || lost || transport->is_closing()) return false;
+  if (is_pipe() || !made || lost || transport->is_closing()) return false;
   const ferry::NativeHandle handle = transport->get_extra_info(ferry::socket).fileno();
   if (peer.was_reset || (kind != "unix" && peer.closed && accepted > peer.accepted_at_close)) {
     return !is_dead(handle);

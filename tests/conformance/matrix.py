@@ -8,9 +8,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from scenario import CALLBACKS, DATAGRAM_CALLBACKS, DATAGRAM_KINDS, KINDS, VERBS, Scenario
+from scenario import (CALLBACKS, DATAGRAM_CALLBACKS, DATAGRAM_KINDS, KINDS, PIPE_KINDS, PIPE_SIDES,
+                      VERBS, Link, Scenario)
 
-METHODS = tuple(verb for verb in VERBS["link"] if verb != "open")
+METHODS = tuple(verb for verb in VERBS["link"] if verb not in ("open", "has_pipe"))
 # What else may be done inside a callback.
 OTHERS = ("raise", "answer", "lend", "call_soon", "stop")
 INSIDE = (*CALLBACKS, "call")
@@ -21,10 +22,20 @@ ENDPOINTS = tuple(f"{kind} datagrams" for kind in DATAGRAM_KINDS)
 ENDPOINT_METHODS = tuple(verb for verb in VERBS["endpoint"] if verb != "open")
 ENDPOINT_OTHERS = ("raise", "call_soon", "stop")
 INSIDE_ENDPOINT = (*DATAGRAM_CALLBACKS, "call")
+# The same of pipes, which have one direction.
+PIPES = tuple(f"{kind} {side}" for kind in PIPE_KINDS for side in PIPE_SIDES)
+PIPE_METHODS = ("close", "is_closing", "set_protocol", "names", "has_pipe")
+READER_METHODS = (*PIPE_METHODS, "pause_reading", "resume_reading", "is_reading")
+WRITER_METHODS = (*PIPE_METHODS, "write", "writelines", "write_eof", "can_write_eof", "abort",
+                  "size", "limits", "get_limits")
+INSIDE_READER = ("factory", "connection_made", "data_received", "eof_received", "connection_lost",
+                 "call")
+INSIDE_WRITER = ("factory", "connection_made", "pause_writing", "resume_writing", "connection_lost",
+                 "call")
 
 # Pairs that cannot be, and why.
 IMPOSSIBLE = {
-    **{("factory", method): "there is no transport yet" for method in METHODS},
+    **{("factory", method): "there is no transport yet" for method in (*METHODS, "has_pipe")},
     **{(callback, "answer"): "only eof_received() answers" for callback in INSIDE
        if callback != "eof_received"},
     **{(callback, "lend"): "only get_buffer() lends" for callback in INSIDE
@@ -44,7 +55,15 @@ def parts_of(kind: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Methods and what else may be done, and the callbacks."""
     if kind in ENDPOINTS:
         return (*ENDPOINT_METHODS, *ENDPOINT_OTHERS), INSIDE_ENDPOINT
+    if kind.endswith(" reader"):
+        return (*READER_METHODS, "raise", "answer", "call_soon", "stop"), INSIDE_READER
+    if kind.endswith(" writer"):
+        return (*WRITER_METHODS, "raise", "call_soon", "stop"), INSIDE_WRITER
     return (*METHODS, *OTHERS), INSIDE
+
+
+def kind_of(link: Link) -> str:
+    return f"{link.kind} {link.side}" if link.kind in PIPE_KINDS else link.kind
 
 
 # The edges of StreamLife: event, phase before, phase after.
@@ -111,18 +130,18 @@ class Matrix:
                 continue
             own = actor if target in ("", "loop") else target
             if own in script.links:
-                kinds = (script.links[own].kind,)
+                kinds = (kind_of(script.links[own]),)
             elif own in script.endpoints:
                 kinds = (f"{script.endpoints[own].kind} datagrams",)
             else:  # what a call of the loop's does belongs to nobody
-                kinds = (*KINDS, *ENDPOINTS) if verb in OTHERS else ()
+                kinds = (*KINDS, *ENDPOINTS, *PIPES) if verb in OTHERS else ()
             for kind in kinds:
                 if verb in parts_of(kind)[0]:
                     self.pairs[kind, where, verb] += 1
 
     def shown(self) -> str:
         parts = []
-        for kind in (*KINDS, *ENDPOINTS):
+        for kind in (*KINDS, *ENDPOINTS, *PIPES):
             parts += [f"What was called inside which callback, {kind}:",
                       table(*parts_of(kind), lambda method, callback, of=kind: (
                           self.pairs[of, callback, method] if is_possible(of, callback, method)
@@ -137,7 +156,7 @@ class Matrix:
         return "\n".join([*parts, "", f"{len(holes)} holes:", *("  " + hole for hole in holes)])
 
     def holes(self) -> list[str]:
-        pairs = [f"{method} inside {callback}, {kind}" for kind in (*KINDS, *ENDPOINTS)
+        pairs = [f"{method} inside {callback}, {kind}" for kind in (*KINDS, *ENDPOINTS, *PIPES)
                  for callback in parts_of(kind)[1] for method in parts_of(kind)[0]
                  if is_possible(kind, callback, method) and not self.pairs[kind, callback, method]]
         return pairs + [f"{event}: {before} -> {after}" + (f" ({WHY[edge]})" if edge in WHY else "")

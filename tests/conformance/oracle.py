@@ -7,8 +7,9 @@
     run --random SEED COUNT    COUNT scenarios made from SEED, SEED+1 …
     run --random-tls SEED COUNT   the same over TLS
     run --random-udp SEED COUNT   the same of datagram endpoints
-    run --print NAME           a generated scenario as text: pair_…, seed_N, tls_seed_N or
-                               udp_seed_N
+    run --random-pipes SEED COUNT   the same of pipes
+    run --print NAME           a generated scenario as text: pair_…, seed_N, tls_seed_N,
+                               udp_seed_N or pipes_seed_N
     run --matrix               plays all of these and prints what was met: callback × method, and
                                event × phase, with the holes
 
@@ -38,6 +39,7 @@ from pathlib import Path
 import amended
 import generate
 import generate_datagrams
+import generate_pipes
 import matrix
 import scenario as language
 from scenario import Mistake, Scenario
@@ -347,6 +349,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--random", nargs=2, metavar=("SEED", "COUNT"))
     parser.add_argument("--random-tls", nargs=2, metavar=("SEED", "COUNT"))
     parser.add_argument("--random-udp", nargs=2, metavar=("SEED", "COUNT"))
+    parser.add_argument("--random-pipes", nargs=2, metavar=("SEED", "COUNT"))
     parser.add_argument("--print", metavar="NAME", dest="shown")
     parser.add_argument("--matrix", action="store_true")
     parser.add_argument("--driver", type=Path)
@@ -362,7 +365,8 @@ def arguments() -> argparse.Namespace:
 
 
 def all_pairs() -> dict[str, str]:
-    return {**generate.pair_scenarios(), **generate_datagrams.pair_scenarios()}
+    return {**generate.pair_scenarios(), **generate_datagrams.pair_scenarios(),
+            **generate_pipes.pair_scenarios()}
 
 
 # A kind of seeds -> the scenario of a seed.
@@ -370,6 +374,7 @@ SEEDS = {
     "seed_": generate.random_scenario,
     "tls_seed_": lambda seed: generate.random_scenario(seed, tls=True),
     "udp_seed_": generate_datagrams.random_scenario,
+    "pipes_seed_": generate_pipes.random_scenario,
 }
 
 
@@ -391,8 +396,8 @@ def show(name: str) -> int:
     elif name in all_pairs():
         print(all_pairs()[name])
     else:
-        raise Refused(f"'{name}' is no generated scenario: seed_N, tls_seed_N, udp_seed_N, or the "
-                      "name of a pair")
+        raise Refused(f"'{name}' is no generated scenario: seed_N, tls_seed_N, udp_seed_N, "
+                      "pipes_seed_N, or the name of a pair")
     return 0
 
 
@@ -401,7 +406,7 @@ def main() -> int:
     if chosen.shown is not None:
         return show(chosen.shown)
     seeds = {kind: [number(word) for word in given or ()] for kind, given in zip(
-        SEEDS, (chosen.random, chosen.random_tls, chosen.random_udp))}
+        SEEDS, (chosen.random, chosen.random_tls, chosen.random_udp, chosen.random_pipes))}
     if not (chosen.files or chosen.pairs is not None or any(seeds.values()) or chosen.matrix):
         raise Refused("nothing to play: name a scenario file, or see --help")
     runner = Runner(chosen)

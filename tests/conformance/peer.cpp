@@ -47,6 +47,9 @@ void Peer::watch() {
 }
 
 void Peer::readable() {
+  if (link_.is_one_way() && link_.side == "reader") {  // the pipe tells that it is read no more
+    return is_dead(socket_.fileno()) ? over("end") : void();
+  }
   std::string data(wanted_ ? std::min<std::size_t>(*wanted_, 262144) : 262144, '\0');
   const Moved got = receive_some(socket_, data);
   if (got.would_block()) return;
@@ -128,7 +131,7 @@ Answer Peer::perform(const std::string& verb, const std::vector<std::string>& ar
       out += secret_->take();
       push();
     } else if (!secret_ && out.empty()) {
-      shut_write(socket_);
+      shut();
     }
   } else {
     was_reset = verb == "reset" && link_.kind != "unix";
@@ -162,10 +165,12 @@ void Peer::push() {
     world_.loop.add_writer(socket_.fileno(), [this] { push(); });
   } else {
     world_.loop.remove_writer(socket_.fileno());
-    if (ended && !secret_) shut_write(socket_);
+    if (ended && !secret_) shut();
   }
   world_.progress();
 }
+
+void Peer::shut() { link_.is_one_way() ? close() : shut_write(socket_); }
 
 void Peer::close() {
   ended = closed = true;
@@ -194,7 +199,7 @@ Answer Peer::waits_for() const {
 }
 
 bool Peer::waits_to_arrive() const {
-  if (!socket_ || closed || end_ || reading_) return false;
+  if (link_.is_pipe() || !socket_ || closed || end_ || reading_) return false;
   const std::size_t unread =
       link_.accepted > received ? std::min(link_.accepted - received, small) : 0;
   return unread > 0 && !link_.lost && !has_come(socket_.fileno(), unread);

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -152,11 +153,29 @@ ferry::Socket connect_to(const ferry::Address& address) {
   return socket;
 }
 
+ferry::PipePair new_pipe(const std::string& kind, const std::string& path) {
+  if (kind == "pipe") return ferry::make_pipe();
+  if (kind == "fifo") {
+    check(::mkfifo(path.c_str(), 0600), "mkfifo");
+    const auto opened = [&](int how) {
+      return ferry::Pipe{check(::open(path.c_str(), how | O_NONBLOCK | O_CLOEXEC), "open")};
+    };
+    ferry::Pipe read = opened(O_RDONLY);  // the first: else nobody is there to write to
+    return {std::move(read), opened(O_WRONLY)};
+  }
+  auto [read, write] = ferry::socketpair();
+  for (const ferry::Socket* socket : {&read, &write}) {
+    small_buffers(socket->view());
+    unblock(*socket);
+  }
+  return {ferry::Pipe{read.detach()}, ferry::Pipe{write.detach()}};
+}
+
 Moved send_some(const ferry::Socket& socket, ferry::BytesView data) {
-  return moved(::send(fd_of(socket), data.data(), data.size(), 0));
+  return moved(::write(fd_of(socket), data.data(), data.size()));
 }
 Moved receive_some(const ferry::Socket& socket, std::span<char> into) {
-  return moved(::recv(fd_of(socket), into.data(), into.size(), 0));
+  return moved(::read(fd_of(socket), into.data(), into.size()));
 }
 std::string make_folder(std::string path) {
   if (::mkdtemp(path.data()) == nullptr) check(-1, "mkdtemp");

@@ -20,9 +20,12 @@ ferry::Socket accept_one(const ferry::Socket& listener);
 // Throws OsError. Does not block afterwards.
 ferry::Socket connect_to(const ferry::Address& address);
 
+// The two ends of a new pipe, of a FIFO at this path, or of a pair of sockets. Do not block.
+ferry::PipePair new_pipe(const std::string& kind, const std::string& path);
+
 // A new folder; the path ends in XXXXXX, which is replaced.
 std::string make_folder(std::string path);
-// So that a send to a peer that has gone is an error only, in the whole process (as in Python).
+// So that a write to a peer that has gone is an error only, in the whole process (as in Python).
 void ignore_broken_pipes();
 
 struct Moved {
@@ -30,6 +33,7 @@ struct Moved {
   std::error_code error;  // would-block is one
   bool would_block() const { return error == std::errc::operation_would_block; }
 };
+// Of the end of a pipe too.
 Moved send_some(const ferry::Socket& socket, ferry::BytesView data);
 Moved receive_some(const ferry::Socket& socket, std::span<char> into);
 

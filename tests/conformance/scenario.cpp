@@ -21,7 +21,7 @@ const std::map<std::string, std::map<std::string, std::string>>& verbs() {
         {"can_write_eof", ""}, {"close", ""}, {"abort", ""}, {"pause_reading", ""},
         {"resume_reading", ""}, {"is_closing", ""}, {"is_reading", ""}, {"size", ""},
         {"limits", "m*"}, {"get_limits", ""}, {"set_protocol", "w"}, {"names", ""},
-        {"start_tls", ""}}},
+        {"start_tls", ""}, {"has_pipe", ""}}},
       {"endpoint",
        {{"open", ""}, {"send", "b"}, {"sendto", "wb"}, {"flood", ""}, {"close", ""},
         {"abort", ""}, {"is_closing", ""}, {"size", ""}, {"limits", "m*"}, {"get_limits", ""},
@@ -45,6 +45,7 @@ const std::map<std::string, std::map<std::string, std::string>>& verbs() {
 }
 
 const std::set<std::string> stream_kinds{"tcp", "unix", "tls"};
+const std::set<std::string> pipe_kinds{"pipe", "fifo", "socketpair"};
 const std::set<std::string> callbacks{
     "factory",        "connection_made", "data_received", "eof_received",  "pause_writing",
     "resume_writing", "connection_lost", "get_buffer",    "buffer_updated"};
@@ -157,8 +158,12 @@ class Reader {
       link.kind = words[2];
       link.side = words[3];
     }
-    if (!stream_kinds.contains(link.kind) || (link.side != "client" && link.side != "server")) {
-      fail("'link NAME tcp|unix|tls client|server' or 'link NAME at SERVER'");
+    const bool stream = link.side == "client" || link.side == "server";
+    const bool pipe = link.side == "reader" || link.side == "writer";
+    if (!(stream && stream_kinds.contains(link.kind)) &&
+        !(pipe && pipe_kinds.contains(link.kind))) {
+      fail("'link NAME tcp|unix|tls client|server', 'link NAME pipe|fifo|socketpair "
+           "reader|writer' or 'link NAME at SERVER'");
     }
     now().links.push_back(link);
   }

@@ -10,10 +10,12 @@ BIG = 1 << 20  # "big": more than the kernel takes
 CALLBACKS = ("factory", "connection_made", "data_received", "eof_received", "pause_writing",
              "resume_writing", "connection_lost", "get_buffer", "buffer_updated")
 KINDS = ("tcp", "unix", "tls")
+SIDES = ("client", "server")
+PIPE_KINDS = ("pipe", "fifo", "socketpair")  # what connect_read_pipe() and its kin take
+PIPE_SIDES = ("reader", "writer")
 DATAGRAM_CALLBACKS = ("factory", "connection_made", "datagram_received", "error_received",
                       "pause_writing", "resume_writing", "connection_lost")
 DATAGRAM_KINDS = ("udp", "unix")
-SIDES = ("client", "server")
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 ROW = re.compile(r"[SCAT]-\d+")
@@ -26,6 +28,7 @@ VERBS = {
         "can_write_eof": (), "close": (), "abort": (), "pause_reading": (), "resume_reading": (),
         "is_closing": (), "is_reading": (), "size": (), "limits": ("mark", "…"),
         "get_limits": (), "set_protocol": ("protocol",), "names": (), "start_tls": (),
+        "has_pipe": (),
     },
     "endpoint": {
         "open": (), "send": ("size",), "sendto": ("far", "size"), "flood": (), "close": (),
@@ -251,7 +254,8 @@ class Reader:
         return word
 
     def declare_link(self, words: list[str], _line: str) -> None:
-        usage = ("'link NAME tcp|unix|tls client|server [buffered]' or "
+        usage = ("'link NAME tcp|unix|tls client|server [buffered]', "
+                 "'link NAME pipe|fifo|socketpair reader|writer' or "
                  "'link NAME at SERVER [buffered]'")
         buffered = words[-1:] == ["buffered"]
         words = words[:-1] if buffered else words
@@ -263,7 +267,8 @@ class Reader:
                 raise self.fail(f"a server's name: no 'server {words[2]} …' stands above")
             kind = self.now.servers[words[2]].kind
             self.now.links[name] = Link(name, kind, "server", words[2], buffered)
-        elif words[1] in KINDS and words[2] in SIDES:
+        elif (words[1] in KINDS and words[2] in SIDES) or (
+                words[1] in PIPE_KINDS and words[2] in PIPE_SIDES and not buffered):
             self.now.links[name] = Link(name, words[1], words[2], "", buffered)
         else:
             raise self.fail(usage)

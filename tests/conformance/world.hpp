@@ -81,7 +81,7 @@ class Link;
 class Endpoint;
 
 // The other end of a link: a plain socket that does what the scenario says; over TLS with OpenSSL
-// on it, and then `eof` says close_notify.
+// on it, and then `eof` says close_notify. Of a pipe its other end, and then `eof` closes it.
 class Peer {
  public:
   explicit Peer(Link& link);
@@ -91,6 +91,7 @@ class Peer {
   void watch_listener();
   void accept();
   void connect(const ferry::Address& address);
+  void began(ferry::Socket socket);
   void begin_tls();
   Answer perform(const std::string& verb, const std::vector<std::string>& args);
   void log_bytes();
@@ -113,9 +114,9 @@ class Peer {
   ferry::Address own, other;  // names
 
  private:
-  void began(ferry::Socket socket);
   void watch();
   void readable();
+  void shut();
   void over(const std::string& how);
   void came(std::string_view data);
   void took(std::size_t count);
@@ -148,6 +149,9 @@ class Link {
   bool flushes() const;
   // Whether not all that was written must reach the peer.
   bool was_cut() const;
+  bool is_pipe() const { return side == "reader" || side == "writer"; }
+  // Whether its other end cannot be shut, but only closed, and goes in one direction.
+  bool is_one_way() const { return is_pipe() && kind != "socketpair"; }
   void called(const std::string& callback, const std::string& text,
               std::optional<std::size_t> count = std::nullopt, bool quiet = false);
   Answer perform(const std::string& verb, const std::vector<std::string>& args);
@@ -161,7 +165,7 @@ class Link {
   std::string server;
   const bool buffered;
   ferry::Transport* transport = nullptr;
-  std::shared_ptr<ferry::Transport> kept;  // what create_connection() gave
+  std::shared_ptr<ferry::Transport> kept;  // what create_connection() and its kin gave
   bool made = false, lost = false, eof = false, cut = false, shut = false;
   std::size_t accepted = 0, received = 0;
   bool answer = false, empty = false;
@@ -170,6 +174,7 @@ class Link {
  private:
   Answer open();
   ferry::Task<void> connect();
+  ferry::Task<std::shared_ptr<ferry::Transport>> made_by_loop();
   ferry::Task<void> upgraded(ferry::Task<void> upgrade);
   void start_tls();
   Answer ask(const std::string& verb, const std::vector<std::string>& args);
@@ -181,6 +186,7 @@ class Link {
   bool returning_ = false;  // its task is not done yet
   bool upgrading_ = false;  // start_tls() is not
   ferry::Address address_;
+  ferry::Pipe end_;  // of a pipe, until its transport takes it over
   std::map<std::string, int> counts_;
   int protocols_ = 0;
 };

@@ -19,11 +19,13 @@ class Programs:
     """The examples, by their names."""
 
     def __init__(self, folder, suffix="", emulator=""):
-        self.folder, self.suffix, self.emulator = folder, suffix, emulator
+        self.folder, self.suffix = folder, suffix
+        self.emulator = emulator
+        self.before = [emulator] if emulator else []  # of a command
 
     def command(self, name, *arguments):
         program = f"{self.folder}/{name}{self.suffix}"
-        return ([self.emulator] if self.emulator else []) + [program, *arguments]
+        return [*self.before, program, *arguments]
 
     def run(self, *name_and_arguments):
         """What a program printed, and how it ended."""
@@ -57,8 +59,9 @@ class Server:
     def read(self):
         """Takes what comes next; whether there was something."""
         self.raw += (data := os.read(self.terminal, 4096))
-        # An emulator's console shows and hides its cursor, and has lines' ends of its own.
-        self.text = re.sub(r"\x1b\[\?25[lh]|\r", "", self.raw.decode())
+        # An emulator's console shows, hides and moves its cursor, and has lines' ends of its own.
+        text = re.sub(r"\x1b\[\?25[lh]|\x1b\[K|\r", "", self.raw.decode())
+        self.text = re.sub(r"\x1b\[(\d*)C", lambda moved: " " * int(moved[1] or 1), text)
         return data
 
     def interrupt(self):
@@ -161,6 +164,58 @@ def dns(programs):
             server.kill()
 
 
+def supervise_two(programs, tool):
+    """Two that end by themselves."""
+    out, status, _ = programs.run("supervisor", f"one={tool} both", f"two={tool} args 'two words'")
+    lines = [re.sub(r"pid \d+", "pid N", line) for line in out.splitlines()]
+    expect("what it said of one", sorted(line for line in lines if "one" in line), sorted(
+        f"\x1b[31mone |\x1b[0m {text}"
+        for text in ("* started, pid N", "out", "err", "* exited with 0")))
+    expect("what it said of two", [line for line in lines if "two |" in line], [
+        f"\x1b[32mtwo |\x1b[0m {text}"
+        for text in ("* started, pid N", "[two words]", "* exited with 0")])
+    expect("its exit status", status, 0)
+
+
+def supervisor(programs):
+    """Lines with names, new starts ever later, and the end of all of them by Ctrl+C."""
+    tool = os.environ["FERRY_CHILD_TOOL"]
+    tool = "Z:" + tool if programs.emulator else tool
+    supervise_two(programs, tool)
+
+    server = Server.__new__(Server)  # on a terminal, but without a port
+    import pty
+    server.terminal, end = pty.openpty()
+    server.process = subprocess.Popen(
+        programs.command("supervisor", "--back-off=0.01", "--deadline=0.2",
+                         f"failing={tool} exit 3", "missing=no-such-program",
+                         f"lasting={tool} sleepforever"),
+        stdin=subprocess.DEVNULL, stdout=end, stderr=end)
+    os.close(end)
+    server.raw, server.text = b"", ""
+    for pattern in (r"failing \|\x1b\[0m \* exited with (3)", r"starting again in (0\.01) s",
+                    r"starting again in (0\.02) s", r"starting again in (0\.04) s",
+                    r"missing \|\x1b\[0m \* exec no-such-program: (no such file or directory)",
+                    r"lasting \|\x1b\[0m \* (started)"):
+        server.wait_for(pattern)
+    expect("its exit status after Ctrl+C", server.interrupt(), 0)
+    if not re.search(r"lasting \|\x1b\[0m \* (ended by signal 15|exited with \d+)", server.text):
+        sys.exit(f"the lasting one's end is not told in {server.text!r}")
+
+
+def supervisor_as_process_1(programs):
+    """As in a container, where it is the first process and has nobody above it."""
+    alone = ["unshare", "--user", "--map-root-user", "--fork", "--pid"]
+    try:
+        done = subprocess.run([*alone, "true"], capture_output=True, text=True)
+    except FileNotFoundError as error:
+        sys.exit(print(f"SKIPPED: {error}"))
+    if done.returncode != 0:
+        sys.exit(print(f"SKIPPED: {done.stderr}"))
+    programs.before = alone
+    supervise_two(programs, os.environ["FERRY_CHILD_TOOL"])
+
+
 def nobody_listens(programs):
     with socket.socket() as taken:  # bound and not listening: its port is nobody's
         taken.bind(("127.0.0.1", 0))
@@ -191,7 +246,8 @@ def check_contract(programs):
 
 if __name__ == "__main__":
     checks = dict(check_contract=check_contract, dns=dns, echo=echo, udp_echo=udp_echo,
-                  nobody_listens=nobody_listens,
+                  nobody_listens=nobody_listens, supervisor=supervisor,
+                  supervisor_as_process_1=supervisor_as_process_1,
                   bad_network=prints("bad_network", "500 networks, and the sum is right\n"),
                   register_socket=prints("register_socket", "Received: abc\n"),
                   watch_descriptor=prints("watch_descriptor", "Received: abc\n"))

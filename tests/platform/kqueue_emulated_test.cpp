@@ -1,6 +1,7 @@
 // The kqueue selector against what real kernels do now and then: see tests/support/kqueue.
 #include "support/calls.hpp"
 #include "support/kqueue/emulation.hpp"
+#include "support/posix/waker.hpp"
 #include "support/sockets.hpp"
 #include "support/traffic.hpp"
 #include "support/world.hpp"
@@ -238,6 +239,14 @@ TEST_CASE("kqueue: without user events, or with such as never come, a pipe wakes
   std::thread other{[&] { selector->wake(); }};
   CHECK(poll(*selector, 3600s).empty());
   other.join();
+}
+
+TEST_CASE("kqueue: a pipe whose other end was closed does not make the loop spin",
+          "[kqueue][T-184]") {
+  Faults faults;
+  faults.without_user_events();
+  ferry::Loop loop{ferry::Backend::kqueue()};
+  check_closed_waker(loop);
 }
 
 TEST_CASE("kqueue: a selector whose pipe cannot be made leaves nothing open",

@@ -236,8 +236,28 @@ TEST_CASE("a signal reaches its handler") {
   world.raise_signal(SIGINT);
   world.loop().run_forever();
   CHECK(came == 1);
-  CHECK_THROWS_AS(world.raise_signal(0), std::invalid_argument);
-  CHECK_THROWS_AS(world.raise_signal(64), std::invalid_argument);
+  for (const int number : {0, -1, 65, 1000}) {
+    CHECK_THROWS_AS(world.raise_signal(number), std::invalid_argument);
+    CHECK_THROWS_AS(world.loop().add_signal_handler(number, [] {}), std::invalid_argument);
+  }
+}
+
+TEST_CASE("signals have a handler each, and a removed one's is dropped") {
+  SimWorld world{1};
+  std::string came;
+  world.loop().add_signal_handler(SIGINT, [&] { came += "int "; });
+  world.loop().add_signal_handler(SIGTERM, [&] { came += "term "; });
+  world.raise_signal(SIGINT);
+  world.raise_signal(SIGTERM);
+  CHECK(world.loop().remove_signal_handler(SIGINT));
+  world.loop().add_signal_handler(SIGINT, [&] { came += "again "; });
+  world.loop().call_later(std::chrono::seconds{1}, [&] { world.loop().stop(); });
+  world.loop().run_forever();
+  CHECK(came == "term ");
+  world.raise_signal(SIGINT);
+  world.loop().call_later(std::chrono::seconds{1}, [&] { world.loop().stop(); });
+  world.loop().run_forever();
+  CHECK(came == "term again ");
 }
 
 TEST_CASE("a loop that would sleep for ever says who waits, one that spins too") {

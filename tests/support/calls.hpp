@@ -35,8 +35,8 @@ inline Call waking_call(std::string_view backend) {
 // While it lives it sees every system call that ferry makes. One at a time.
 class Calls final : public ferry::internal::calls::Hook {
  public:
-  Calls() { ferry::internal::calls::hook = this; }
-  ~Calls() override { ferry::internal::calls::hook = nullptr; }
+  Calls() { ferry::internal::calls::set_hook(this); }
+  ~Calls() override { ferry::internal::calls::set_hook(nullptr); }
   Calls(const Calls&) = delete;
   Calls& operator=(const Calls&) = delete;
 

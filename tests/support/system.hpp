@@ -111,6 +111,9 @@ ferry::Address link_local();
 // --- The process ---
 
 int process_id();
+// Whether this process has children: those that have ended and were not reaped are some, where
+// there are such.
+bool has_children();
 void give_up_after(int seconds);  // ends the process
 int some_signal();                // that a loop can take
 // Delivers a signal before it returns; false: this system cannot.

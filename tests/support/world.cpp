@@ -37,6 +37,7 @@ World::~World() {
     CHECK(loop.poll_events(0s).size() == 0);
     loop.close();
   }
+  CHECK_FALSE(has_children());
   // The loop's own are its poller's and its waker's, closed with it: an epoll and an eventfd, or a
   // pipe, or a kqueue that is both.
   const std::size_t own = loop.backend() == "kqueue" ? 1 : 2;

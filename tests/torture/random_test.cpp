@@ -15,8 +15,8 @@ namespace {
 
 class Chaos final : public ferry::internal::calls::Hook {
  public:
-  explicit Chaos(unsigned seed) : random_{seed} { ferry::internal::calls::hook = this; }
-  ~Chaos() override { ferry::internal::calls::hook = nullptr; }
+  explicit Chaos(unsigned seed) : random_{seed} { ferry::internal::calls::set_hook(this); }
+  ~Chaos() override { ferry::internal::calls::set_hook(nullptr); }
   Chaos(const Chaos&) = delete;
   Chaos& operator=(const Chaos&) = delete;
 

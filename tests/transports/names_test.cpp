@@ -17,12 +17,10 @@ namespace {
 // While it lives, the first `most` look-ups hang until they are let go; then they fail.
 class HangingLookUps final : public ferry::internal::calls::Hook {
  public:
-  explicit HangingLookUps(int most = 1) : left_{most} { ferry::internal::calls::hook = this; }
+  explicit HangingLookUps(int most = 1) : left_{most} { ferry::internal::calls::set_hook(this); }
   ~HangingLookUps() override {
     let_go();
-    std::unique_lock lock{mutex_};
-    changed_.wait(lock, [this] { return inside_ == 0; });
-    ferry::internal::calls::hook = nullptr;
+    ferry::internal::calls::set_hook(nullptr);  // waits for them
   }
   HangingLookUps(const HangingLookUps&) = delete;
   HangingLookUps& operator=(const HangingLookUps&) = delete;

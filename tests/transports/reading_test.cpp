@@ -17,8 +17,8 @@ Carrier any_carrier() { return GENERATE(Carrier::tcp, Carrier::unix_pair); }
 // Sends before every read, so that what there is to read never ends. Stops by itself at `most`.
 class Flood final : public ferry::internal::calls::Hook {
  public:
-  explicit Flood(Peer& peer) : peer_{peer} { ferry::internal::calls::hook = this; }
-  ~Flood() override { ferry::internal::calls::hook = nullptr; }
+  explicit Flood(Peer& peer) : peer_{peer} { ferry::internal::calls::set_hook(this); }
+  ~Flood() override { ferry::internal::calls::set_hook(nullptr); }
   std::size_t sent = 0;
   std::size_t largest_read = 0;
 

@@ -77,6 +77,20 @@ class KqueueSelector final : public Selector {
     if (!closing) apply(handle, want_none, want_read | want_write, 0);  // else close() does it
   }
 
+  // Once; what nobody fetches any more goes with the process.
+  Error add_exit(NativeHandle process, Token token) override {
+    struct kevent end = change(static_cast<std::uintptr_t>(process), EVFILT_PROC,
+                               EV_ADD | EV_ONESHOT | EV_RECEIPT, token);
+    end.fflags = NOTE_EXIT;
+    struct kevent receipt {};
+    int answers = 0;
+    do {
+      answers = calls::kevent_change(queue(), -1, &end, 1, &receipt);
+    } while (answers < 0 && errno == EINTR);
+    const int error = answers < 0 ? errno : static_cast<int>(receipt.data);
+    return error == 0 ? Error{} : os_error(error, "watch process " + std::to_string(process));
+  }
+
   Error poll(std::optional<std::chrono::nanoseconds> timeout, std::vector<Event>& out) override {
     if (!dead_.empty()) timeout = std::chrono::nanoseconds::zero();
     timespec limit{};
@@ -88,8 +102,8 @@ class KqueueSelector final : public Selector {
       const struct kevent& event = events_[static_cast<std::size_t>(i)];
       if (const Token token = converted<Token>(event.udata); token != waker_token) {
         out.push_back({token, translate(event)});
-      } else if (pipe_) {
-        pipe_->drain();
+      } else if (pipe_ && !pipe_->drain()) {
+        apply(pipe_->handle(), want_none, want_read, waker_token);
       }
     }
     for (const Dead& dead : dead_) {
@@ -182,6 +196,7 @@ class KqueueSelector final : public Selector {
   // The end of the other side's data ends nothing but reading; an error, and the end of what can be
   // written, end both.
   static std::uint32_t translate(const struct kevent& event) noexcept {
+    if (event.filter == EVFILT_PROC) return ready_read;
     const std::uint32_t ready = event.filter == EVFILT_READ ? ready_read : ready_write;
     if ((event.flags & (EV_EOF | EV_ERROR)) == 0) return ready;
     const bool read_side_only = event.filter == EVFILT_READ && event.fflags == 0;

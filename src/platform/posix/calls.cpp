@@ -72,6 +72,21 @@ int pipe(int* pair) {
   return made == 0 ? complete_pair(pair, Blocking::no, flagged) : made;
 }
 
+int child_pipe(int* pair, int ours) {
+  const bool flagged = features.pipe2;
+  const int made = through(Call::pipe, -1, 0, [&](std::size_t) {
+    return flagged ? pipe2(pair, O_CLOEXEC) : ::pipe(pair);
+  });
+  if (made != 0) return made;
+  if (complete_pair(pair, Blocking::yes, flagged) != 0) return -1;
+  // A new one has no other flags that could be set.
+  if (fcntl(pair[ours], F_SETFL, O_NONBLOCK) == 0) return 0;
+  const int error = errno;
+  close(pair[0]);
+  close(pair[1]);
+  return errno = error, -1;
+}
+
 bool listens(NativeHandle handle) noexcept {
 #ifdef __APPLE__
   // getsockopt() does not know SO_ACCEPTCONN there.
@@ -102,15 +117,17 @@ bool sigpipe_is_pending() noexcept {
 
 }  // namespace
 
-SigpipeHeld::SigpipeHeld() noexcept : pending_before_{sigpipe_is_pending()} {
+SigpipeHeld::SigpipeHeld() noexcept {
   const sigset_t set = only_sigpipe();
   ::pthread_sigmask(SIG_BLOCK, &set, &mask_before_);
+  // While it was let through, none can have been left pending for this thread.
+  pending_before_ = sigismember(&mask_before_, SIGPIPE) == 1 && sigpipe_is_pending();
 }
 
 SigpipeHeld::~SigpipeHeld() {
   const int error = errno;
   // One that was pending before is somebody else's.
-  if (!pending_before_ && sigpipe_is_pending()) {
+  if (broken_ && !pending_before_ && sigpipe_is_pending()) {
     const sigset_t set = only_sigpipe();
     int taken = 0;
     ::sigwait(&set, &taken);

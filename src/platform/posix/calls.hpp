@@ -121,16 +121,22 @@ class SigpipeHeld {
   ~SigpipeHeld();
   SigpipeHeld(const SigpipeHeld&) = delete;
   SigpipeHeld& operator=(const SigpipeHeld&) = delete;
+  // What the call answered, and errno: only a broken pipe leaves a signal.
+  ssize_t done(ssize_t answer) noexcept {
+    broken_ = answer < 0 && errno == EPIPE;
+    return answer;
+  }
 
  private:
   bool pending_before_ = false;
+  bool broken_ = false;
   sigset_t mask_before_;
 };
 template <class Send>
 inline ssize_t without_sigpipe(Send send) {
   if (features.msg_nosignal || so_nosigpipe != 0) return send(msg_nosignal);
-  const SigpipeHeld held;
-  return send(0);
+  SigpipeHeld held;
+  return held.done(send(0));
 }
 inline std::ptrdiff_t send(NativeHandle handle, const void* from, std::size_t size) {
   return through(Call::send, handle, size, [&](std::size_t n) {
@@ -196,6 +202,7 @@ inline int look_up(const char* host, const char* service, const AddrInfo* hints,
   return ::getaddrinfo(host, service, hints, out);
 }
 inline void free_addresses(AddrInfo* list) noexcept { ::freeaddrinfo(list); }
+inline long process_id() noexcept { return ::getpid(); }
 // In a thread of our own: signals are for the program's.
 inline void block_signals() noexcept {
   sigset_t all;
@@ -218,6 +225,14 @@ inline int poll(pollfd* set, nfds_t count, int timeout) {
   return through(Call::poll, -1, 0, [&](std::size_t) { return ::poll(set, count, timeout); });
 }
 int pipe(int* pair);
+// The same, but only our end does not block: 0 is the one that is read.
+int child_pipe(int* pair, int ours);
+inline ssize_t writev(int fd, const iovec* parts, int count) {
+  return through(Call::write, fd, 0, [&](std::size_t) { return ::writev(fd, parts, count); });
+}
+inline int open(const char* path, int how) {
+  return through(Call::open, -1, 0, [&](std::size_t) { return ::open(path, how); });
+}
 inline ssize_t read(int fd, void* into, std::size_t size) {
   return through(Call::read, fd, size, [&](std::size_t n) { return ::read(fd, into, n); });
 }

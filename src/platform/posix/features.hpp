@@ -21,6 +21,10 @@ struct Features {
   bool msg_nosignal = true;  // and may be relied on
   bool message_batches = true;  // recvmmsg() and sendmmsg()
   bool segmentation = true;     // UDP_SEGMENT and UDP_GRO
+  bool pidfd = true;            // a child's exit as readiness
+  bool shared_start = true;     // a child begins in its parent's memory, which is not copied
+  bool spawn_call = false;      // posix_spawn() is the way that copies nothing
+  bool close_range = true;
   bool drops_datagrams = false; // what there is no room for, instead of letting it wait (S-082)
 };
 
@@ -49,8 +53,22 @@ inline constexpr int so_nosigpipe = 0;  // there is none
 
 #ifdef __linux__
 inline constexpr bool datagrams_are_dropped = false;
+inline constexpr bool has_pidfd = true, has_shared_start = true;
 #else
 inline constexpr bool datagrams_are_dropped = true;
+inline constexpr bool has_pidfd = false, has_shared_start = false;
+#endif
+
+#ifdef __APPLE__
+inline constexpr bool has_spawn_call = true;
+#else
+inline constexpr bool has_spawn_call = false;
+#endif
+
+#if defined(__linux__) || defined(__FreeBSD__)
+inline constexpr bool has_close_range = true;
+#else
+inline constexpr bool has_close_range = false;
 #endif
 
 #ifdef __APPLE__
@@ -82,6 +100,8 @@ inline constexpr int udp_segment = 0, udp_gro = 0;  // there is none
 inline constexpr Features system_features{has_flags_at_birth, has_flags_at_birth,
                                           has_flags_at_birth, msg_nosignal_is_obeyed,
                                           has_message_batches, udp_segment != 0,
+                                          has_pidfd, has_shared_start, has_spawn_call,
+                                          has_close_range,
                                           datagrams_are_dropped};
 #ifdef FERRY_TEST_HOOKS
 inline constinit Features features = system_features;

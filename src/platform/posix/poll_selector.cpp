@@ -54,7 +54,7 @@ class PollSelector final : public Selector {
     int count = calls::poll(set_.data(), size, to_milliseconds(timeout));
     if (count < 0) return errno == EINTR ? Error{} : last_error("poll");
     if (set_[0].revents != 0) {
-      waker_.drain();
+      if (!waker_.drain()) set_[0].fd = -1;  // which poll(2) passes over
       --count;
     }
     for (std::size_t i = 1; i < set_.size() && count > 0; ++i) {

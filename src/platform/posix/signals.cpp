@@ -4,7 +4,6 @@
 #include "platform/sockets/parts.hpp"
 
 #include <array>
-#include <atomic>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -12,14 +11,33 @@
 namespace ferry::internal {
 namespace {
 
-constexpr int signal_count = 64;
-std::array<std::atomic<SignalMailbox*>, signal_count> receivers{};
-std::array<struct sigaction, signal_count> former{};
-std::mutex mutex;
+constexpr int signal_count = 65;  // what a mailbox has bits for
+std::array<struct sigaction, signal_count> former{};  // of those that our handler replaced
+std::mutex mutex;  // dispositions are looked at and changed under it, by all loops
 
-extern "C" void on_signal(int number) {
-  SignalMailbox* const box = receivers[static_cast<std::size_t>(number)].load();
-  if (box != nullptr) box->deliver(number);
+// The handler of all loops.
+extern "C" void on_signal(int number) { SignalMailbox::deliver_to_all(number, ::getpid()); }
+
+bool is_ours(const struct sigaction& action) noexcept {
+  return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == &on_signal;
+}
+
+// False: it cannot be caught.
+bool put_in_place(int number) noexcept {
+  struct sigaction ours {}, before {};
+  ours.sa_handler = &on_signal;
+  ours.sa_flags = SA_RESTART;
+  sigfillset(&ours.sa_mask);
+  if (calls::sigaction(number, &ours, &before) != 0) return false;
+  if (!is_ours(before)) former[static_cast<std::size_t>(number)] = before;
+  return true;
+}
+
+// Unless somebody else's has come in its place since: that one stays.
+void put_former_back(int number) noexcept {
+  struct sigaction now {};
+  if (calls::sigaction(number, nullptr, &now) != 0 || !is_ours(now)) return;
+  calls::sigaction(number, &former[static_cast<std::size_t>(number)], nullptr);
 }
 
 class PosixSignals final : public Signals {
@@ -32,40 +50,33 @@ class PosixSignals final : public Signals {
 
   void take(int number) override {
     if (number < 1 || number >= signal_count || number == SIGKILL || number == SIGSTOP) {
-      throw std::invalid_argument{"signal " + std::to_string(number) + " cannot be caught"};
+      refuse(number);
     }
+    if (box_ == nullptr) box_ = &SignalMailbox::claim(poller_);
     const std::lock_guard lock{mutex};
-    auto& receiver = receivers[static_cast<std::size_t>(number)];
-    if (receiver.load() != nullptr) {
-      if (receiver.load() == box_) return;
-      throw MisuseError{"signal " + std::to_string(number) + " belongs to another loop"};
-    }
-    if (box_ == nullptr) box_ = &SignalMailbox::make(poller_);
-    receiver.store(box_);
-    struct sigaction action {};
-    action.sa_handler = &on_signal;
-    action.sa_flags = SA_RESTART;
-    sigfillset(&action.sa_mask);
-    if (calls::sigaction(number, &action, &former[static_cast<std::size_t>(number)]) != 0) {
-      receiver.store(nullptr);
-      throw std::invalid_argument{"signal " + std::to_string(number) + " cannot be caught"};
-    }
+    const bool new_to_us = !box_->wants(number);
+    box_->want(number, ::getpid());  // first: the handler may be called at once
+    if (put_in_place(number)) return;
+    if (new_to_us) box_->want_no_more(number);
+    refuse(number);
   }
 
   void give_back(int number) noexcept override {
+    if (box_ == nullptr || !box_->wants(number)) return;
     const std::lock_guard lock{mutex};
-    auto& receiver = receivers[static_cast<std::size_t>(number)];
-    if (box_ == nullptr || receiver.load() != box_) return;
-    calls::sigaction(number, &former[static_cast<std::size_t>(number)], nullptr);
-    receiver.store(nullptr);
-    box_->drop(number);  // what came is dropped after removal
+    // What comes between these two is dropped as well.
+    box_->want_no_more(number);
+    const auto wanted = SignalMailbox::wanted_by_all(::getpid());
+    if ((wanted & SignalMailbox::bit(number)) == 0) put_former_back(number);
   }
 
-  std::uint64_t fetch() noexcept override {
-    return box_ == nullptr ? 0 : box_->fetch();
-  }
+  std::uint64_t fetch() noexcept override { return box_ == nullptr ? 0 : box_->fetch(); }
 
  private:
+  [[noreturn]] static void refuse(int number) {
+    throw std::invalid_argument{"signal " + std::to_string(number) + " cannot be caught"};
+  }
+
   Poller& poller_;
   SignalMailbox* box_ = nullptr;
 };

@@ -38,10 +38,15 @@ class PipeWaker {
   std::error_code wake() noexcept {
     return ring([this] { return calls::write(static_cast<int>(write_.fileno()), "", 1); });
   }
-  void drain() noexcept {
+  // False: nobody can ring any more, because one of the ends was closed behind our back. Then it is
+  // to be watched no more, or it would be ready for ever.
+  bool drain() noexcept {
     char bytes[256];
-    while (calls::read(handle(), bytes, sizeof bytes) > 0) {
-    }
+    ssize_t count = 0;
+    do {
+      count = calls::read(handle(), bytes, sizeof bytes);
+    } while (count > 0 || (count < 0 && errno == EINTR));
+    return count < 0 && errno != EBADF;
   }
 
  private:

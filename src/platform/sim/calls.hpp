@@ -14,6 +14,9 @@ namespace ferry::internal::sim {
 class SimCalls {
  public:
   static constexpr bool selector_tells_resets = false;
+  static constexpr bool is_socket = true;
+  static constexpr const char* receive_name = "receive";
+  static constexpr const char* send_name = "send";
   using Part = BytesView;
 
   explicit SimCalls(World& world) noexcept : world_{&world} {}
@@ -93,9 +96,10 @@ class SimCalls {
     return world_->send(handle, from, size);
   }
   std::ptrdiff_t sendmsg(NativeHandle handle, Part* parts, std::size_t count) const {
-    std::string all;  // no more than there may be room for
+    // More than there can be room for, if there is more: then the world knows that somebody waits.
+    std::string all;
     for (const Part& one : std::span{parts, count}) {
-      if (all.size() >= world_->network.buffer) break;
+      if (all.size() > world_->network.buffer) break;
       all.append(reinterpret_cast<const char*>(one.data()), one.size());
     }
     return world_->send(handle, all.data(), all.size());

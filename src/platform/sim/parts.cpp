@@ -5,6 +5,8 @@
 
 #include <cerrno>
 #include <charconv>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 namespace ferry::internal::sim {
@@ -104,8 +106,15 @@ class SimResolver final : public Resolver {
 class SimSignals final : public Signals {
  public:
   explicit SimSignals(World& world) noexcept : world_{world} {}
-  void take(int) override {}
-  void give_back(int) noexcept override {}
+  void take(int number) override {
+    if (!World::is_signal(number)) {
+      throw std::invalid_argument{"signal " + std::to_string(number) + " cannot be caught"};
+    }
+  }
+  // One that came and was not fetched is dropped, as everywhere.
+  void give_back(int number) noexcept override {
+    world_.signals &= ~(std::uint64_t{1} << (number - 1));
+  }
   std::uint64_t fetch() noexcept override { return std::exchange(world_.signals, 0u); }
 
  private:
@@ -121,6 +130,8 @@ std::unique_ptr<BackendParts> make_parts(World& world) {
   parts->selector = std::make_unique<SimSelector>(world);
   parts->network = std::make_unique<SocketNetwork<SimCalls>>(SimCalls{world});
   parts->resolver = std::make_unique<SimResolver>(world);
+  parts->pipes = make_pipes(world);
+  parts->children = make_children(world);
   parts->signals = std::make_unique<SimSignals>(world);
   return parts;
 }

@@ -23,8 +23,7 @@ using internal::sim::World;
 }
 
 void check_time(const char* field, Seconds time) {
-  constexpr double most = 1e9;
-  if (!(time.count() >= 0 && time.count() <= most)) {
+  if (!internal::sim::is_time(time)) {
     refuse(field, time.count(), "a duration of 0 or more seconds");
   }
 }
@@ -132,7 +131,7 @@ void SimWorld::set_name(std::string_view name, std::vector<std::string> addresse
   check_time("the delay of a name", delay);
   for (const std::string& address : addresses) Address{address, 0};  // throws for what is none
   world_->names[std::string{name}] = {
-      std::move(addresses), std::chrono::ceil<TimePoint::duration>(delay), error};
+      std::move(addresses), internal::sim::in_ticks(delay), error};
 }
 
 std::pair<Socket, Socket> SimWorld::socketpair() {
@@ -140,11 +139,28 @@ std::pair<Socket, Socket> SimWorld::socketpair() {
   return {Socket{one}, Socket{other}};
 }
 
+PipePair SimWorld::make_pipe() {
+  const auto [read, write] = world_->pipe();
+  return {Pipe{read}, Pipe{write}};
+}
+
+void SimWorld::set_program(std::string_view name, SimProgram program) {
+  set_program(name, [program = std::move(program)](const SimStart&) { return program; });
+}
+void SimWorld::set_program(std::string_view name,
+                           std::function<SimProgram(const SimStart&)> program) {
+  if (name.empty() || !program) {
+    throw std::invalid_argument{"set_program: a name or a program is missing"};
+  }
+  world_->programs[std::string{name}] = std::move(program);
+}
+std::size_t SimWorld::running_children() const noexcept { return world_->processes.size(); }
+
 void SimWorld::raise_signal(int signal) {
-  if (signal < 1 || signal > 63) {
+  if (!internal::sim::World::is_signal(signal)) {
     throw std::invalid_argument{"raise_signal: there is no signal " + std::to_string(signal)};
   }
-  world_->signals |= std::uint64_t{1} << signal;
+  world_->signals |= std::uint64_t{1} << (signal - 1);
   world_->wake();
 }
 

@@ -22,10 +22,6 @@ int fail(int error) noexcept {
   return -1;
 }
 
-TimePoint::duration in_ticks(Seconds time) {
-  return std::chrono::ceil<TimePoint::duration>(time);
-}
-
 }  // namespace
 
 World::World(Dice from, std::uint64_t number)
@@ -34,7 +30,12 @@ World::World(Dice from, std::uint64_t number)
   names["localhost"] = {{"127.0.0.1"}, {}, {}};
 }
 
-World::~World() { remove_simulated_sockets(slot_); }
+// What is under way, and processes, close their streams in this world.
+World::~World() {
+  const auto late = std::exchange(under_way_, {});
+  const auto running = std::exchange(processes, {});
+  remove_simulated_sockets(slot_);
+}
 
 // --- Time ---
 
@@ -80,6 +81,10 @@ Error World::poll(std::optional<nanoseconds> timeout, std::vector<Event>& out) {
 TimePoint::duration World::one_way() {
   return in_ticks(network.latency + network.jitter * dice.share());
 }
+TimePoint::duration World::one_way(const Link& link) {
+  if (!link.pipe) return one_way();
+  return dice.chance(0.5) ? moment() : TimePoint::duration{};
+}
 TimePoint::duration World::moment() {
   return microseconds{1 + static_cast<long>(dice.below(2000))};
 }
@@ -102,7 +107,7 @@ std::uint32_t World::state_of(const SimSocket& socket) noexcept {
   if (in.arrived > 0 && !in.held) state |= ready_read;
   if (in.end_arrived && !in.held) state |= ready_read | ready_hint;
   if (socket.link->reset[socket.side]) state |= ready_read | ready_write | ready_hint;
-  if (!socket.send_held && !out.sender_waits) state |= ready_write;
+  if (!socket.send_held && !out.sender_waits && !socket.only_reads()) state |= ready_write;
   return state;
 }
 
@@ -127,8 +132,10 @@ void World::collect(std::vector<Event>& out) {
   }
 }
 
-void World::notify(SimSocket* socket, std::uint32_t edges) noexcept {
-  if (socket != nullptr) socket->registration.edges |= edges;
+void World::notify(SimSocket* socket, std::uint32_t edges) {
+  if (socket == nullptr) return;
+  socket->registration.edges |= edges;
+  if (socket->changed) socket->changed();
 }
 
 // --- Handles ---
@@ -175,6 +182,12 @@ std::pair<NativeHandle, NativeHandle> World::pair() {
     link->ends[side] = &socket;
   }
   return {link->ends[0]->handle, link->ends[1]->handle};
+}
+
+std::pair<NativeHandle, NativeHandle> World::pipe() {
+  const auto ends = pair();
+  find(ends.first)->link->pipe = true;
+  return ends;
 }
 
 std::uint16_t World::free_port() noexcept {
@@ -450,16 +463,16 @@ void World::transmit(const std::shared_ptr<Link>& link, std::size_t to, std::siz
     const bool last = piece == most_pieces || size < 2 || dice.chance(0.5);
     const std::size_t some = last ? size : 1 + dice.below(size);
     size -= some;
-    if (dice.chance(network.reset)) {
+    if (!link->pipe && dice.chance(network.reset)) {
       note("the network resets a connection");
       send_reset(link, 0);
       send_reset(link, 1);
     }
     way.line_free = std::max(way.line_free, now_);
-    if (network.bandwidth > 0) {
+    if (network.bandwidth > 0 && !link->pipe) {
       way.line_free += in_ticks(Seconds{static_cast<double>(some) / network.bandwidth});
     }
-    way.last_arrival = std::max(way.last_arrival, way.line_free + one_way());
+    way.last_arrival = std::max(way.last_arrival, way.line_free + one_way(*link));
     after(way.last_arrival - now_, [this, link, to, some] { arrive(link, to, some); });
   }
 }
@@ -475,7 +488,7 @@ void World::arrive(const std::shared_ptr<Link>& link, std::size_t to, std::size_
 void World::send_end(const std::shared_ptr<Link>& link, std::size_t to) {
   Way& way = link->ways[to];
   if (std::exchange(way.end_sent, true)) return;
-  way.last_arrival = std::max(way.last_arrival, now_ + one_way());
+  way.last_arrival = std::max(way.last_arrival, now_ + one_way(*link));
   after(way.last_arrival - now_, [link, to] {
     if (link->reset[to]) return;
     link->ways[to].end_arrived = true;
@@ -484,7 +497,7 @@ void World::send_end(const std::shared_ptr<Link>& link, std::size_t to) {
 }
 
 void World::send_reset(const std::shared_ptr<Link>& link, std::size_t to) {
-  after(one_way(), [this, link, to] { reset_arrives(link, to); });
+  after(one_way(*link), [this, link, to] { reset_arrives(link, to); });
 }
 
 void World::reset_arrives(const std::shared_ptr<Link>& link, std::size_t to) {
@@ -492,8 +505,9 @@ void World::reset_arrives(const std::shared_ptr<Link>& link, std::size_t to) {
   Way& way = link->ways[to];
   way.bytes.resize(way.head + way.arrived);
   if (SimSocket* const socket = link->ends[to]) {
-    note(socket->handle, "is reset");
-    if (socket->state == SimSocket::State::connected) socket->pending_error = ECONNRESET;
+    note(socket->handle, link->pipe ? "has no reader any more" : "is reset");
+    const bool tells = socket->state == SimSocket::State::connected && !link->pipe;
+    if (tells) socket->pending_error = ECONNRESET;
     notify(socket, ready_read | ready_write);
   }
 }
@@ -518,7 +532,7 @@ int World::close(NativeHandle handle) {
     link->closed[socket->side] = true;
     // What nobody will read is answered by a reset, and so is who gives up while connecting.
     const bool hard = socket->reset_at_close || link->ways[socket->side].arrived > 0 ||
-                      socket->state == SimSocket::State::connecting;
+                      socket->state == SimSocket::State::connecting || socket->only_reads();
     if (hard && !link->reset[socket->side]) {
       send_reset(link, peer);
     } else {

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -21,6 +22,7 @@
 
 namespace ferry::internal::sim {
 
+class SimProcess;
 class SimSocket;
 
 // One way of a connection: what is sent and not yet received, in order. The first `arrived` bytes
@@ -44,6 +46,8 @@ struct Link {
   std::array<bool, 2> closed{};
   std::array<bool, 2> reset{};       // has arrived at that side
   std::array<Address, 2> names;
+  // A pipe of this machine's, which the network has no part in. Side 0 reads, side 1 writes.
+  bool pipe = false;
 };
 
 // One that has arrived.
@@ -76,6 +80,8 @@ class SimSocket {
   int pending_error = 0;
   std::shared_ptr<Link> link;
   std::size_t side = 0;
+  bool only_reads() const noexcept { return link && link->pipe && side == 0; }
+  bool only_writes() const noexcept { return link && link->pipe && side == 1; }
   std::deque<std::shared_ptr<Link>> backlog;
   std::size_t backlog_size = 0;
   std::map<std::pair<int, int>, int> options;
@@ -85,7 +91,14 @@ class SimSocket {
   TimePoint last_arrival;      // of what it sent in order
   std::set<std::string> groups;
   Registration registration;
+  std::function<void()> changed;  // null: only the selector is told
 };
+
+constexpr Seconds longest_time{1e9};
+inline bool is_time(Seconds time) noexcept { return time.count() >= 0 && time <= longest_time; }
+inline TimePoint::duration in_ticks(Seconds time) {
+  return std::chrono::ceil<TimePoint::duration>(time);
+}
 
 class World final : public SimulatedSockets {
  public:
@@ -101,6 +114,7 @@ class World final : public SimulatedSockets {
   // --- The selector's ---
   Error poll(std::optional<std::chrono::nanoseconds> timeout, std::vector<Event>& out);
   void wake() noexcept { woken_ = true; }
+  TimePoint::duration moment();  // a short one
   bool edge_triggered() const noexcept { return edge_triggered_; }
   SimSocket* find(NativeHandle handle) noexcept;  // null, and errno
   static std::uint32_t state_of(const SimSocket& socket) noexcept;
@@ -108,6 +122,7 @@ class World final : public SimulatedSockets {
   // --- The calls on sockets: -1 and errno ---
   NativeHandle open(Family family, bool datagrams = false);
   std::pair<NativeHandle, NativeHandle> pair();
+  std::pair<NativeHandle, NativeHandle> pipe();  // to be read, to be written
   int bind(NativeHandle handle, const Address& address);
   int listen(NativeHandle handle, int backlog);
   NativeHandle accept(NativeHandle handle, Address& peer);
@@ -140,9 +155,14 @@ class World final : public SimulatedSockets {
     ResolverErrc error = ResolverErrc::name_not_known;
   };
   std::map<std::string, Name, std::less<>> names;
+  using Program = std::function<SimProgram(const SimStart&)>;
+  std::map<std::string, Program, std::less<>> programs;
   std::uint64_t turn_limit = 10'000'000;
   std::uint64_t signals = 0;  // that came
+  static bool is_signal(int number) noexcept { return number >= 1 && number <= 64; }
   std::function<std::string()> describe_loop;
+  std::vector<std::shared_ptr<SimProcess>> processes;  // that run
+  long last_pid = 1L << 30;  // no system has such: a signal to one of them hits nobody
   Dice dice;
   const std::uint64_t seed;
 
@@ -172,7 +192,7 @@ class World final : public SimulatedSockets {
 
   bool run_due();
   void collect(std::vector<Event>& out);
-  static void notify(SimSocket* socket, std::uint32_t edges) noexcept;
+  static void notify(SimSocket* socket, std::uint32_t edges);
   SimSocket& add(Family family);
   void name_itself(SimSocket& socket, const Address& for_peer);
   int connect_datagrams(SimSocket& socket, const Address& address);
@@ -182,7 +202,7 @@ class World final : public SimulatedSockets {
   static bool receives(const SimSocket& socket, const Address& from, const Address& to);
   void unreachable(std::uint64_t sender);
   TimePoint::duration one_way();
-  TimePoint::duration moment();  // a short one
+  TimePoint::duration one_way(const Link& link);
   bool name_is_taken(const Address& address, bool shared, bool datagrams) const;
   SimSocket* listener(const Address& address);
   std::uint16_t free_port() noexcept;

@@ -7,6 +7,7 @@
 
 #include <ferry/socket.hpp>
 
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <string>
@@ -20,8 +21,11 @@ enum class Call : unsigned char {
   close, getsockname,
   getpeername, setsockopt, getsockopt, fcntl, socketpair, epoll_create, epoll_ctl, epoll_wait,
   eventfd, kqueue, kevent_change, kevent_trigger, kevent_wait, poll, pipe, read, write, unlink,
-  stat, fstat, getaddrinfo, sigaction,
+  stat, fstat, getaddrinfo, sigaction, open,
+  spawn, dup, setsid, setpgid, chdir, setgroups, setgid, setuid, close_range, exec, pidfd, waitid,
+  kill, thread,
   port_create, port_wait, port_post, afd_open, afd_poll, afd_cancel, base_handle,
+  pipe_attach, pipe_wait, pipe_listen, exit_wait, exit_code,
   count,
 };
 
@@ -37,8 +41,24 @@ class Hook {
     return nullptr;
   }
 };
-// Null: none. Set while no other thread makes calls.
-extern Hook* hook;
+// Null: none. Returns when no thread is in the former one any more.
+void set_hook(Hook* hook) noexcept;
+
+// The hook cannot go while one of these lives.
+class HookUse {
+ public:
+  HookUse() noexcept { ++uses; }
+  ~HookUse() { --uses; }
+  HookUse(const HookUse&) = delete;
+  HookUse& operator=(const HookUse&) = delete;
+  Hook* get() const noexcept { return current; }
+
+ private:
+  friend void set_hook(Hook* hook) noexcept;
+  static std::atomic<Hook*> current;
+  static std::atomic<int> uses;
+};
+
 // Whether the last call of this thread moved less because the hook said so: then a short count does
 // not mean that the system has no more, or takes no more.
 extern thread_local bool cut;
@@ -46,16 +66,18 @@ inline bool was_cut() noexcept { return cut; }
 
 template <class Real>
 auto through(Call call, NativeHandle handle, std::size_t size, Real real) -> decltype(real(size)) {
-  if (hook != nullptr) {
-    const std::size_t asked = size;
-    const int error = hook->before(call, handle, size);
-    cut = size < asked;
-    if (error != 0) {
-      errno = error;
-      return static_cast<decltype(real(size))>(-1);
+  int error = 0;
+  {
+    const HookUse hook;
+    if (hook.get() != nullptr) {
+      const std::size_t asked = size;
+      error = hook.get()->before(call, handle, size);
+      cut = size < asked;
     }
   }
-  return real(size);
+  if (error == 0) return real(size);
+  errno = error;
+  return static_cast<decltype(real(size))>(-1);
 }
 #else
 constexpr bool was_cut() noexcept { return false; }

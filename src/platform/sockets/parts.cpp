@@ -19,6 +19,8 @@ std::unique_ptr<BackendParts> parts_over(std::string_view name,
   parts->selector = std::move(selector);
   parts->network = make_network();
   parts->resolver = make_resolver();
+  parts->pipes = make_pipes(*parts->selector);
+  parts->children = make_children();
   return parts;
 }
 

@@ -2,12 +2,9 @@
 #include "platform/sockets/calls.hpp"
 #include "platform/sockets/parts.hpp"
 #include "platform/sockets/socket_address.hpp"
+#include "platform/sockets/workers.hpp"
 
 #include <algorithm>
-#include <condition_variable>
-#include <deque>
-#include <mutex>
-#include <thread>
 
 namespace ferry::internal {
 namespace {
@@ -69,58 +66,20 @@ Answer look_up(const Query& query) {
   return answer;
 }
 
-// Shared by all loops of the process, and never destroyed: a look-up that hangs must not hold up
-// the end of the process (T-135), so its threads are detached and may outlive main().
-class Pool {
- public:
-  static Pool& instance() {
-    static Pool* const pool = new Pool;
-    return *pool;
-  }
+// A look-up that hangs must not hold up the end of the process (T-135).
+constinit SharedWorkers workers{8};
 
-  void add(Query query, Function<void(Answer)> done) {
-    const std::lock_guard lock{mutex_};
-    jobs_.push_back({std::move(query), std::move(done)});
-    if (idle_ < jobs_.size() && threads_ < max_threads) {
-      ++threads_;
-      std::thread{[this] { work(); }}.detach();
-    }
-    work_.notify_one();
-  }
-
- private:
-  static constexpr std::size_t max_threads = 8;
-  struct Job {
-    Query query;
-    Function<void(Answer)> done;
-  };
-
-  void work() {
-    calls::block_signals();
-    std::unique_lock lock{mutex_};
-    for (;;) {
-      ++idle_;
-      work_.wait(lock, [this] { return !jobs_.empty(); });
-      --idle_;
-      Job job = std::move(jobs_.front());
-      jobs_.pop_front();
-      lock.unlock();
-      job.done(look_up(job.query));
-      job.done.reset();
-      lock.lock();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable work_;
-  std::deque<Job> jobs_;
-  std::size_t idle_ = 0, threads_ = 0;
+struct Job {
+  Query query;
+  Function<void(Answer)> done;
 };
 
 class SystemResolver final : public Resolver {
  public:
   void resolve(Query query, Function<void(Answer)> done) override {
-    Pool::instance().add(std::move(query), std::move(done));
+    auto job = std::make_shared<Job>(Job{std::move(query), std::move(done)});
+    const std::error_code error = workers.get().add([job] { job->done(look_up(job->query)); });
+    if (error) job->done({Error{error, "resolve '" + job->query.host + "': new thread"}, {}});
   }
 };
 

@@ -1,4 +1,5 @@
-// A stream socket as a channel, over readiness: the same on every system, and in a simulated world.
+// A stream socket or a pipe as a channel, over readiness: the same on every system, and in a
+// simulated world.
 #pragma once
 
 #include "platform/channel.hpp"
@@ -10,7 +11,11 @@
 
 namespace ferry::internal {
 
-// `Calls`: SystemCalls, or what has its shape.
+// `Calls`: SystemCalls, or what has its shape. Those of pipes are no sockets, and say instead
+//   direction()            which way the bytes go
+//   is_large()             whether the system keeps so much that large reads pay
+//   idle_interest()        by level, what is watched while there is nothing to do
+//   reader_has_gone()      asked when a pipe that is only written shows an event
 template <class Calls>
 class SocketChannel final : public Channel, private IoHandler, private Calls {
  public:
@@ -27,9 +32,24 @@ class SocketChannel final : public Channel, private IoHandler, private Calls {
   bool can_try() const noexcept override { return writable_ && !writing_; }
   void start_writing() override;
   void shut_write() noexcept override;
+  // A pipe that goes both ways can only be closed as a whole.
+  bool can_half_close() const noexcept override {
+    return Calls::is_socket || direction() != Direction::both;
+  }
   void finish() override { owner_->finished(); }
   void close(bool reset) noexcept override;
-  SocketView socket() const noexcept override { return SocketView{handle_}; }
+  Direction direction() const noexcept override {
+    if constexpr (Calls::is_socket) return Direction::both; else return calls().direction();
+  }
+  SocketView socket() const noexcept override {
+    return Calls::is_socket ? SocketView{handle_} : SocketView{};
+  }
+  PipeView pipe() const noexcept override {
+    return Calls::is_socket ? PipeView{} : PipeView{handle_};
+  }
+  bool reads_much() const noexcept override {
+    if constexpr (Calls::is_socket) return false; else return calls().is_large();
+  }
 
  private:
   void handle_ready(std::uint32_t ready) override;
@@ -39,6 +59,9 @@ class SocketChannel final : public Channel, private IoHandler, private Calls {
   void send_failed(int error);
   void update_interest();
   void let_go() noexcept;
+  std::uint32_t idle_interest() const noexcept {
+    if constexpr (Calls::is_socket) return want_none; else return calls().idle_interest();
+  }
   const Calls& calls() const noexcept { return *this; }
 
   IoContext& io_;

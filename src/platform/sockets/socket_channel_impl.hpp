@@ -49,7 +49,7 @@ inline std::size_t total(std::span<const BytesView> views) noexcept {
 template <class Calls>
 Error SocketChannel<Calls>::open() {
   // By edges once and for all; by level only what is waited for.
-  const std::uint32_t interest = io_.edge_triggered() ? want_read | want_write : want_none;
+  const std::uint32_t interest = io_.edge_triggered() ? want_read | want_write : idle_interest();
   Error error = io_.watch(handle_, interest, Trigger::edge, *this, ticket_);
   if (!error) owner_->opened();
   return error;
@@ -60,7 +60,8 @@ void SocketChannel<Calls>::update_interest() {
   if (io_.edge_triggered() || !ticket_) return;
   const bool waits_to_write = writing_ && !resting_;
   const Error error =
-      io_.rewatch(ticket_, (reading_ ? want_read : 0u) | (waits_to_write ? want_write : 0u));
+      io_.rewatch(ticket_, (reading_ ? want_read : 0u) | (waits_to_write ? want_write : 0u) |
+                               idle_interest());
   if (error) owner_->failed(error);  // else it would wait for ever
 }
 
@@ -80,6 +81,14 @@ void SocketChannel<Calls>::handle_ready(std::uint32_t ready) {
   if ((ready & ready_hint) != 0) hint_ = true;
   if constexpr (Calls::selector_tells_resets) {
     if ((ready & ready_reset) != 0) died_ = ECONNRESET;
+  }
+  if constexpr (!Calls::is_socket) {
+    const bool tells_of_reader = calls().direction() == Direction::write &&
+                                 (ready & (ready_read | ready_hint)) != 0;
+    if (tells_of_reader && calls().reader_has_gone(handle_)) {
+      return owner_->failed(writing_ ? os_error(EPIPE, Calls::send_name) : Error{});
+    }
+    if (tells_of_reader) update_interest();  // there may be no use in looking again
   }
   if ((ready & ready_read) != 0) readable_ = true;
   if ((ready & ready_write) != 0) {
@@ -118,7 +127,7 @@ bool SocketChannel<Calls>::read_once(std::size_t& share) {
   }
   if (count < 0) {
     readable_ = false;
-    if (!calls::would_block(errno)) owner_->failed(last_error("receive"));
+    if (!calls::would_block(errno)) owner_->failed(last_error(Calls::receive_name));
     return false;
   }
   const auto size = static_cast<std::size_t>(count);
@@ -192,7 +201,7 @@ void SocketChannel<Calls>::send_failed(int error) {
     update_interest();
     return io_.again_later(ticket_, ready_write);
   }
-  owner_->failed(os_error(died_ != 0 ? died_ : error, "send"));
+  owner_->failed(os_error(died_ != 0 ? died_ : error, Calls::send_name));
 }
 
 template <class Calls>
@@ -203,9 +212,9 @@ void SocketChannel<Calls>::shut_write() noexcept {
 template <class Calls>
 void SocketChannel<Calls>::close(bool reset) noexcept {
   if (handle_ == invalid_handle) return;
-  if (reset) {
+  if constexpr (Calls::is_socket) {
     const linger at_once{1, 0};
-    calls().setsockopt(handle_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    if (reset) calls().setsockopt(handle_, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
   }
   let_go();
   owner_->closed();

@@ -7,6 +7,9 @@
 namespace ferry::internal {
 
 struct SystemCalls {
+  static constexpr bool is_socket = true;
+  static constexpr const char* receive_name = "receive";
+  static constexpr const char* send_name = "send";
   static constexpr bool selector_tells_resets = calls::selector_tells_resets;
   using Part = calls::Part;
   static constexpr auto* part = calls::part;

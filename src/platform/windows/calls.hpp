@@ -79,6 +79,7 @@ bool has_ended(NativeHandle handle);
 
 int look_up(const char* host, const char* service, const AddrInfo* hints, AddrInfo** out);
 inline void free_addresses(AddrInfo* list) noexcept { ::FreeAddrInfoW(list); }
+inline long process_id() noexcept { return static_cast<long>(::GetCurrentProcessId()); }
 inline void block_signals() noexcept {}  // there are none that interrupt a thread
 
 struct FileFacts {

@@ -67,12 +67,19 @@ constexpr Known table[] = {
     {ERROR_INVALID_NAME, ENOENT, nullptr},
     {WSAENAMETOOLONG, ENAMETOOLONG, "file name too long"},
     {ERROR_OPERATION_ABORTED, ECANCELED, "operation canceled"},
+    {ERROR_PIPE_NOT_CONNECTED, EPIPE, nullptr},
+    {ERROR_PIPE_BUSY, EBUSY, "device or resource busy"},
+    {ERROR_DIRECTORY, ENOTDIR, "not a directory"},
+    {ERROR_BAD_EXE_FORMAT, ENOEXEC, "exec format error"},
+    {ERROR_FILENAME_EXCED_RANGE, ENAMETOOLONG, nullptr},
+    {ERROR_NOT_SUPPORTED, ENOTSUP, "operation not supported"},
 };
 // What Windows does not fail with, but has words on other systems.
 constexpr Known portable[] = {
     {0, EPERM, "operation not permitted"},
     {0, ENFILE, "too many open files in system"},
     {0, EPROTO, "protocol error"},
+    {0, E2BIG, "argument list too long"},
 };
 
 // An error that has no errno is its own number and this.

@@ -3,11 +3,14 @@
 #include "platform/sockets/calls.hpp"
 #include "platform/sockets/socket_address.hpp"
 #include "platform/sockets/timeout.hpp"
+#include "platform/windows/exit_port.hpp"
+#include "platform/windows/pipe_port.hpp"
 
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <limits>
+#include <optional>
 #include <string>
 #include <unordered_map>
 
@@ -49,22 +52,25 @@ constexpr std::uint32_t side_of(std::size_t i) noexcept { return i == 0 ? want_r
 
 // By level: a poll is for once, and is begun anew before each wait as long as somebody is
 // interested. A side that nobody is interested in any more keeps its poll until it fires.
-class IocpSelector final : public Selector, private PacketReceiver {
+class AfdSelector final : public IocpSelector, private PacketReceiver {
  public:
-  IocpSelector() : port_{calls::create_port()} {
+  AfdSelector() : port_{calls::create_port()}, pipes_{port_}, exits_{port_} {
     if (port_ == invalid_handle) last_error("make a completion port").raise();
     if (Error error = add_afd()) {
       calls::close_handle(port_);
       error.raise();
     }
   }
-  ~IocpSelector() {
+  ~AfdSelector() {
     while (!watched_.empty()) remove(watched_.begin()->first, true);
     for (Watched* watched : to_arm_) unqueue(*watched);
-    // All polls are cancelled. If a packet does not come, its memory stays the system's.
+    // All polls are cancelled, and pipes are closed by those who have them. If a packet does not
+    // come, its memory stays the system's.
     std::vector<Event> ignored;
-    while (in_flight_ > 0 && take_packets(5000, ignored) > 0) {
+    while (in_flight_ + pipes_->in_flight() > 0 && take_packets(5000, ignored) > 0) {
     }
+    pipes_.reset();
+    exits_.reset();
     for (const auto& afd : afds_) calls::close_handle(afd->handle);
     calls::close_handle(port_);
   }
@@ -72,6 +78,10 @@ class IocpSelector final : public Selector, private PacketReceiver {
   bool edge_triggered() const noexcept override { return false; }
 
   Error add(NativeHandle handle, std::uint32_t interest, Trigger, Token token) override {
+    if (OverlappedPipe* const end = pipes_->find(handle)) {
+      pipes_->watch(*end, interest, token);
+      return {};
+    }
     const NativeHandle base = calls::base_socket(handle);
     if (base == invalid_handle) return refusal(handle);
     remove(handle, false);  // one that was closed behind our back (T-204)
@@ -90,6 +100,10 @@ class IocpSelector final : public Selector, private PacketReceiver {
   }
 
   Error modify(NativeHandle handle, std::uint32_t interest, Trigger, Token token) override {
+    if (OverlappedPipe* const end = pipes_->find(handle)) {
+      pipes_->watch(*end, interest, token);
+      return {};
+    }
     const auto found = watched_.find(handle);
     if (found == watched_.end()) {
       errno = ENOENT;
@@ -103,6 +117,9 @@ class IocpSelector final : public Selector, private PacketReceiver {
   }
 
   void remove(NativeHandle handle, bool) noexcept override {
+    if (OverlappedPipe* const end = pipes_->find(handle)) {
+      return pipes_->watch(*end, want_none, 0);
+    }
     const auto found = watched_.find(handle);
     if (found == watched_.end()) return;
     Watched* const entry = found->second.release();
@@ -114,8 +131,14 @@ class IocpSelector final : public Selector, private PacketReceiver {
     reclaim(entry);
   }
 
+  Error add_exit(NativeHandle process, Token token) override {
+    return exits_->add(process, token);
+  }
+  PipePort& pipes() noexcept override { return *pipes_; }
+
   Error poll(std::optional<std::chrono::nanoseconds> timeout, std::vector<Event>& out) override {
     arm_queued(out);
+    pipes_->arm_queued(out);
     if (!out.empty()) timeout = std::chrono::nanoseconds::zero();
     // Windows counts time-outs in ticks of its own and may be early by most of one.
     const auto began = std::chrono::steady_clock::now();
@@ -260,7 +283,9 @@ class IocpSelector final : public Selector, private PacketReceiver {
     return ready;
   }
 
-  NativeHandle port_;
+  const NativeHandle port_;
+  std::optional<PipePort> pipes_;
+  std::optional<ExitPort> exits_;
   std::vector<std::unique_ptr<Afd>> afds_;
   std::unordered_map<NativeHandle, std::unique_ptr<Watched>> watched_;
   std::vector<Watched*> to_arm_, arming_;
@@ -271,6 +296,6 @@ class IocpSelector final : public Selector, private PacketReceiver {
 
 }  // namespace
 
-std::unique_ptr<Selector> make_iocp_selector() { return std::make_unique<IocpSelector>(); }
+std::unique_ptr<IocpSelector> make_iocp_selector() { return std::make_unique<AfdSelector>(); }
 
 }  // namespace ferry::internal

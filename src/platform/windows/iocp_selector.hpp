@@ -9,8 +9,8 @@
 
 namespace ferry::internal {
 
-// The key of whatever is attached to the port: takes its packets. (Pipes and the exits of children
-// will be some; sockets are.)
+// The key of whatever is attached to the port: takes its packets. There is one for sockets, one for
+// pipes and one for the exits of children.
 class PacketReceiver {
  public:
   // In poll(); what is ready now goes to `out`.
@@ -20,6 +20,14 @@ class PacketReceiver {
   ~PacketReceiver() = default;
 };
 
-std::unique_ptr<Selector> make_iocp_selector();  // throws OsError
+class PipePort;
+
+class IocpSelector : public Selector {
+ public:
+  // Pipes go there first; then add() and its kin know them for what they are.
+  virtual PipePort& pipes() noexcept = 0;
+};
+
+std::unique_ptr<IocpSelector> make_iocp_selector();  // throws OsError
 
 }  // namespace ferry::internal

@@ -1,7 +1,8 @@
-// Console events: Ctrl+C is SIGINT and Ctrl+Break is SIGBREAK, for loops that ask for them.
+// Console events: Ctrl+C, Ctrl+Break and the console's end, for loops that ask for them.
 #include "platform/signal_mailbox.hpp"
 #include "platform/sockets/parts.hpp"
 #include "platform/windows/calls.hpp"
+#include "platform/windows/console.hpp"
 
 #include <array>
 #include <atomic>
@@ -13,67 +14,71 @@
 namespace ferry::internal {
 namespace {
 
-constexpr std::array events{SIGINT, SIGBREAK};  // by their number: CTRL_C_EVENT, CTRL_BREAK_EVENT
-std::array<std::atomic<SignalMailbox*>, events.size()> receivers{};
+constexpr std::array console_signals{SIGINT, SIGBREAK, SIGTERM};
+constexpr long this_process = 0;  // there is no fork()
 std::mutex mutex;
+bool registered = false;  // our handler; under the mutex
+// Whether a handler may wait for ever, as below. Systems hold a lock of their own while handlers
+// run, so that from then on ours cannot be taken away.
+std::atomic<bool> ending{false};
 
-// In a thread that Windows starts for it. What nobody asked for goes on to the next handler, and
-// from the last one to the end of the process.
-BOOL WINAPI on_event(DWORD event) {
-  SignalMailbox* const box = event < events.size() ? receivers[event].load() : nullptr;
-  if (box == nullptr) return FALSE;
-  box->deliver(events[event]);
-  return TRUE;
+int signal_of(unsigned long event) noexcept {
+  switch (event) {
+    case CTRL_C_EVENT: return SIGINT;
+    case CTRL_BREAK_EVENT: return SIGBREAK;
+    case CTRL_CLOSE_EVENT:
+    case CTRL_SHUTDOWN_EVENT: return SIGTERM;
+    // Not CTRL_LOGOFF_EVENT, which services hear of whenever anybody logs off.
+    default: return 0;
+  }
 }
 
-bool any_receiver() noexcept {
-  for (const auto& receiver : receivers) {
-    if (receiver.load() != nullptr) return true;
-  }
-  return false;
+// In a thread that Windows starts for it.
+BOOL WINAPI on_event(DWORD event) {
+  if (signal_of(event) == SIGTERM) ending.store(true);  // before any loop hears of it
+  const int number = deliver_console_event(event);
+  // Windows ends the process when this returns. So it does not: the program ends by itself, in the
+  // seconds that Windows leaves to it, also if the loop gives the signal back meanwhile.
+  if (number == SIGTERM) ::Sleep(INFINITE);
+  return number != 0 ? TRUE : FALSE;
 }
 
 class ConsoleSignals final : public Signals {
  public:
   explicit ConsoleSignals(Poller& poller) : poller_{poller} {}
   ~ConsoleSignals() override {
-    for (const int number : events) give_back(number);
+    for (const int number : console_signals) give_back(number);
     if (box_ != nullptr) box_->retire();
   }
 
   void take(int number) override {
-    std::atomic<SignalMailbox*>* const receiver = receiver_of(number);
-    const std::string name = "signal " + std::to_string(number);
-    if (receiver == nullptr) throw std::invalid_argument{name + " cannot be caught"};
+    if (!is_console_signal(number)) refuse(number);
     const std::lock_guard lock{mutex};
-    if (receiver->load() != nullptr) {
-      if (receiver->load() == box_) return;
-      throw MisuseError{name + " belongs to another loop"};
-    }
-    if (!any_receiver() && calls::console_handler(&on_event, true) != 0) {
-      throw std::invalid_argument{name + " cannot be caught"};
-    }
-    if (box_ == nullptr) box_ = &SignalMailbox::make(poller_);
-    receiver->store(box_);
+    if (!registered && calls::console_handler(&on_event, true) != 0) refuse(number);
+    registered = true;
+    if (box_ == nullptr) box_ = &SignalMailbox::claim(poller_);
+    box_->want(number, this_process);
   }
 
   void give_back(int number) noexcept override {
-    std::atomic<SignalMailbox*>* const receiver = receiver_of(number);
+    if (box_ == nullptr || !is_console_signal(number) || !box_->wants(number)) return;
     const std::lock_guard lock{mutex};
-    if (receiver == nullptr || box_ == nullptr || receiver->load() != box_) return;
-    receiver->store(nullptr);
-    if (!any_receiver()) calls::console_handler(&on_event, false);
-    box_->drop(number);  // what came is dropped after removal
+    box_->want_no_more(number);
+    if (SignalMailbox::wanted_by_all(this_process) != 0 || ending.load()) return;
+    if (calls::console_handler(&on_event, false) == 0) registered = false;
   }
 
   std::uint64_t fetch() noexcept override { return box_ == nullptr ? 0 : box_->fetch(); }
 
  private:
-  static std::atomic<SignalMailbox*>* receiver_of(int number) noexcept {
-    for (std::size_t i = 0; i < events.size(); ++i) {
-      if (events[i] == number) return &receivers[i];
+  static bool is_console_signal(int number) noexcept {
+    for (const int signal : console_signals) {
+      if (signal == number) return true;
     }
-    return nullptr;
+    return false;
+  }
+  [[noreturn]] static void refuse(int number) {
+    throw std::invalid_argument{"signal " + std::to_string(number) + " cannot be caught"};
   }
 
   Poller& poller_;
@@ -81,6 +86,11 @@ class ConsoleSignals final : public Signals {
 };
 
 }  // namespace
+
+int deliver_console_event(unsigned long event) noexcept {
+  const int number = signal_of(event);
+  return number != 0 && SignalMailbox::deliver_to_all(number, this_process) ? number : 0;
+}
 
 std::unique_ptr<Signals> make_signals(Poller& poller) {
   return std::make_unique<ConsoleSignals>(poller);

@@ -101,7 +101,8 @@ inline const std::vector<CallFaults> fault_table = {
      {EACCES, EBADF, EINVAL, ENOBUFS, ENOPROTOOPT, ENOTSOCK},
      opener | caller | unharmed, false},
     // Else the socket might block the loop. (The manual's other errors are of locks and pipes.)
-    {Call::fcntl, "fcntl", {EBADF, EINVAL}, opener | caller | handler, false},
+    // When a handle is let go nobody needs to know.
+    {Call::fcntl, "fcntl", {EBADF, EINVAL}, opener | caller | handler | unharmed, false},
     {Call::socketpair, "socketpair",
      {EACCES, EAFNOSUPPORT, EMFILE, ENFILE, ENOBUFS, ENOMEM, EOPNOTSUPP, EPROTONOSUPPORT},
      caller},
@@ -122,13 +123,14 @@ inline const std::vector<CallFaults> fault_table = {
     {Call::poll, "poll, tried again", {EINTR}, unharmed},
     // Of a socket to adopt it is asked too: then it is taken for one without a peer.
     {Call::poll, "poll", {EINVAL, ENOMEM}, caller | unharmed},
-    {Call::pipe, "pipe", {EMFILE, ENFILE, ENOMEM}, caller},
+    {Call::pipe, "pipe", {EMFILE, ENFILE, ENOMEM}, caller | opener},
+    {Call::read, "read, tried again", {EINTR, EAGAIN}, unharmed},
     // Of the waker: it is emptied again the next time.
-    {Call::read, "read", {EAGAIN, EBADF, EINTR, EINVAL, EIO, EISDIR}, unharmed},
+    {Call::read, "read", {EBADF, EINVAL, EIO, EISDIR}, unharmed | lost},
     // To the waker: a full one counts as rung.
     {Call::write, "write, tried again", {EINTR, EAGAIN}, unharmed},
     {Call::write, "write", {EBADF, EDESTADDRREQ, EDQUOT, EFBIG, EINVAL, EIO, ENOSPC, EPERM, EPIPE},
-     handler},
+     handler | lost},
     // The file stays; the next server there removes it, or cannot bind.
     {Call::unlink, "unlink",
      {EACCES, EBUSY, EIO, EISDIR, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR, EPERM, EROFS},
@@ -136,12 +138,43 @@ inline const std::vector<CallFaults> fault_table = {
     // The same.
     {Call::stat, "stat", {EACCES, EIO, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR, EOVERFLOW},
      opener | unharmed, false},
-    {Call::fstat, "fstat", {EBADF, EIO, ENOMEM, EOVERFLOW}, opener | caller | handler, false},
+    {Call::fstat, "fstat", {EBADF, EIO, ENOMEM, EOVERFLOW},
+     opener | caller | handler | unharmed, false},
     {Call::getaddrinfo, "getaddrinfo",
      {EAI_AGAIN, EAI_BADFLAGS, EAI_FAIL, EAI_FAMILY, EAI_MEMORY, EAI_NONAME, EAI_SERVICE,
       EAI_SOCKTYPE, EAI_SYSTEM},
      opener, false},
     {Call::sigaction, "sigaction", {EINVAL}, caller, false},
+    // --- The start of a child, in it and before it ---
+    {Call::open, "open",
+     {EACCES, EINTR, EIO, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENODEV, ENOENT, ENOMEM, ENXIO,
+      EPERM},
+     opener},
+    {Call::spawn, "spawn", {EAGAIN, EINVAL, ENOMEM, ENOSPC, ENOSYS, EPERM}, opener},
+    {Call::dup, "dup", {EBADF, EBUSY, EINTR, EINVAL, EMFILE}, opener},
+    {Call::setsid, "setsid", {EPERM}, opener},
+    {Call::setpgid, "setpgid", {EACCES, EINVAL, EPERM, ESRCH}, opener},
+    {Call::chdir, "chdir",
+     {EACCES, EIO, ELOOP, ENAMETOOLONG, ENOENT, ENOMEM, ENOTDIR}, opener},
+    // Who may not change his groups may become who he is already.
+    {Call::setgroups, "setgroups", {EINVAL, ENOMEM, EPERM}, opener | unharmed},
+    {Call::setgid, "setgid", {EINVAL, EPERM}, opener},
+    {Call::setuid, "setuid", {EAGAIN, EINVAL, EPERM}, opener},
+    // Those handles are closed one by one then.
+    {Call::close_range, "close_range", {EINVAL, EMFILE, ENOMEM, ENOSYS, EPERM},
+     opener | unharmed},
+    {Call::exec, "exec",
+     {E2BIG, EACCES, EINVAL, EIO, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENFILE, ENOENT, ENOEXEC,
+      ENOMEM, ENOTDIR, EPERM, ETXTBSY},
+     opener},
+    // --- Its life ---
+    // A thread waits for the child then.
+    {Call::pidfd, "pidfd", {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSYS, ESRCH}, unharmed},
+    {Call::waitid, "waitid, tried again", {EINTR}, unharmed},
+    // Told by a warning, and as 255. Who asks before he signals is told that there is nobody.
+    {Call::waitid, "waitid", {ECHILD}, handler | caller},
+    {Call::kill, "kill", {EPERM, ESRCH}, caller | unharmed},
+    {Call::thread, "thread", {EAGAIN}, opener | unharmed},
 };
 
 // "recv" of "recv, tried again".
@@ -152,13 +185,16 @@ inline std::string call_name(const CallFaults& faults) {
 
 inline bool moves_bytes(Call call) {
   return call == Call::recv || call == Call::send || call == Call::sendmsg ||
-         call == Call::recv_many || call == Call::send_many;
+         call == Call::recv_many || call == Call::send_many || call == Call::read ||
+         call == Call::write;
 }
 
 // Faults that the system cannot give: by edges it never says would-block while there is something,
 // since nothing would tell of that later.
-inline bool cannot_be(const CallFaults& faults, int error, std::string_view backend) {
-  return moves_bytes(faults.call) && error == EAGAIN && backend == "epoll";
+inline bool cannot_be(const CallFaults& faults, int error, std::string_view backend,
+                      bool over_pipes) {
+  const bool of_waker = (faults.call == Call::read || faults.call == Call::write) && !over_pipes;
+  return moves_bytes(faults.call) && !of_waker && error == EAGAIN && backend == "epoll";
 }
 
 }  // namespace test

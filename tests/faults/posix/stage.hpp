@@ -3,14 +3,18 @@
 #pragma once
 
 #include "faults/posix/fault_table.hpp"
-#include "support/world.hpp"
+#include "support/children.hpp"
 
 #include <ferry/contract_checker.hpp>
+
+#include <sys/mman.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 #include <atomic>
 #include <map>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <system_error>
@@ -24,48 +28,79 @@ struct FaultSpec {
   int error = 0;    // 0: a short count
 };
 
-// Makes one call fail. Calls come from several threads, a late look-up's too; each kind is counted
-// alone.
+// Makes one call fail. Calls come from several threads, a late look-up's too, and from children
+// before their programs; each kind is counted alone.
 class Injector final : public ferry::internal::calls::Hook {
  public:
-  Injector() { ferry::internal::calls::hook = this; }
-  ~Injector() override { ferry::internal::calls::hook = nullptr; }
+  Injector() { ferry::internal::calls::set_hook(this); }
+  ~Injector() override {
+    ferry::internal::calls::set_hook(nullptr);
+    ::munmap(&state_, sizeof state_);
+  }
   Injector(const Injector&) = delete;
   Injector& operator=(const Injector&) = delete;
 
   void arm(const FaultSpec& fault) {
-    call_ = fault.call;
-    number_ = fault.number;
-    error_ = fault.error;
-    for (auto& count : counts_) count = 0;
-    fired_ = false;
-    armed_ = true;
+    state_.call = fault.call;
+    state_.number = fault.number;
+    state_.error = fault.error;
+    for (auto& count : state_.counts) count = 0;
+    state_.fired = false;
+    state_.armed = true;
   }
-  void disarm() { armed_ = false; }
-  bool fired() const { return fired_; }
-  long count(Call call) const { return counts_[static_cast<std::size_t>(call)]; }
+  void disarm() { state_.armed = false; }
+  bool fired() const { return state_.fired; }
+  long count(Call call) const { return state_.counts[static_cast<std::size_t>(call)]; }
 
   // Runs once, just before the loop waits.
   std::function<void()> before_waiting;
 
  private:
+  // In memory that is shared with a child even where that begins in a copy of this process's.
+  struct State {
+    std::atomic<Call> call = Call::count;
+    std::atomic<long> number = 0;
+    std::atomic<int> error = 0;
+    std::atomic<bool> armed = false, fired = false;
+    std::array<std::atomic<long>, static_cast<std::size_t>(Call::count)> counts{};
+  };
+  static State& shared_state() {
+    void* const memory = ::mmap(nullptr, sizeof(State), PROT_READ | PROT_WRITE,
+                                MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) throw std::bad_alloc{};
+    return *new (memory) State;
+  }
+
   int before(Call call, ferry::NativeHandle handle, std::size_t& size) override {
     if (call == waiting_ && before_waiting) std::exchange(before_waiting, nullptr)();
-    if (!armed_) return 0;
-    const long number = counts_[static_cast<std::size_t>(call)]++;
-    if (call != call_ || number != number_) return 0;
-    const int error = error_;
+    if (!state_.armed) return 0;
+    const long number = state_.counts[static_cast<std::size_t>(call)]++;
+    if (call != state_.call || number != state_.number) return 0;
+    const int error = state_.error;
     if (error == 0) {
-      fired_ = size > 1;
-      if (size > 1) size = size / 2;
+      // What wakes the loop is not cut: an eventfd moves eight bytes or none.
+      const bool may_wake = call == Call::read || call == Call::write;
+      const bool wakes = may_wake && size <= sizeof(std::uint64_t);
+      state_.fired = size > 1 && !wakes;
+      if (state_.fired) size = size / 2;
       return 0;
     }
-    fired_ = true;
+    if (!can_be(call, error)) return 0;
+    state_.fired = true;
     // These two have their effect all the same.
     if (call == Call::close) ::close(static_cast<int>(handle));
     if (call == Call::shutdown) ::shutdown(static_cast<int>(handle), SHUT_WR);
     errno = EIO;  // what goes with EAI_SYSTEM
     return error;
+  }
+  // What is said of a child that has ended cannot be while it runs.
+  static bool can_be(Call call, int error) {
+    // Somebody was faster.
+    if (call == Call::waitid && error == ECHILD) return ::waitpid(-1, nullptr, WNOHANG) > 0;
+    if (call != Call::kevent_change || error != ESRCH) return true;
+    siginfo_t info{};
+    const int answer = ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
+    return answer != 0 || info.si_pid != 0;
   }
   const std::vector<std::string>* answer(const char* host) override {
     const auto found = answers_.find(host);
@@ -75,11 +110,7 @@ class Injector final : public ferry::internal::calls::Hook {
   const Call waiting_ = waiting_call(backend_name());
   const std::map<std::string, std::vector<std::string>> answers_{
       {"two.test", {"127.0.0.2", "127.0.0.1"}}, {"both.test", {"127.0.0.1", "127.0.0.2"}}};
-  std::atomic<Call> call_ = Call::count;
-  std::atomic<long> number_ = 0;
-  std::atomic<int> error_ = 0;
-  std::atomic<bool> armed_ = false, fired_ = false;
-  std::array<std::atomic<long>, static_cast<std::size_t>(Call::count)> counts_{};
+  State& state_ = shared_state();
 };
 
 struct Told {
@@ -150,7 +181,10 @@ class Stage {
     loop.set_exception_handler([this](ferry::Loop&, const ferry::ExceptionContext& context) {
       tell(handler, context.exception.code(), std::string{context.message});
     });
-    loop.set_log_sink([](ferry::LogLevel, std::string_view) {});
+    loop.set_log_sink([this](ferry::LogLevel, std::string_view text) {
+      if (text.find("was taken by another part") == text.npos) return;
+      tell(handler, std::make_error_code(std::errc::no_child_process), std::string{text});
+    });
   }
 
   void tell(Place place, std::error_code code, std::string text) {
@@ -186,6 +220,22 @@ class Stage {
     } catch (const std::system_error& error) {
       tell(opener, error.code(), error.what());
     }
+  }
+  // Also if somebody is told of an error meanwhile: what begins in another thread has ended then.
+  template <class T>
+  T await_all(ferry::Task<T> task, const std::string& what) {
+    ferry::Future<T> future = loop.create_task(std::move(task));
+    until_done(future, what);
+    try {
+      return future.take_result();
+    } catch (const std::system_error& error) {
+      tell(opener, error.code(), error.what());
+      throw Over{};
+    }
+  }
+  template <class T>
+  void until_done(ferry::Future<T>& future, const std::string& what) {
+    wait([&] { return future.done(); }, what, false);
   }
   // A call that throws what goes wrong.
   template <class Run>
@@ -226,10 +276,20 @@ class Stage {
     receivers.back()->echoes = echoes;
     return receivers.back();
   }
+  std::shared_ptr<ChildRecorder> child() {
+    children.push_back(std::make_shared<ChildRecorder>());
+    children.back()->on_pipe_lost = [this, one = children.back().get()](int fd) {
+      const ferry::Error& error = one->pipe_error[fd];
+      if (error) tell(lost, error.code(), std::string{error.what()});
+    };
+    return children.back();
+  }
   bool all_lost() const {
     const auto is_lost = [](const auto& one) { return one->transport == nullptr; };
     return std::all_of(actors.begin(), actors.end(), is_lost) &&
-           std::all_of(receivers.begin(), receivers.end(), is_lost);
+           std::all_of(receivers.begin(), receivers.end(), is_lost) &&
+           std::all_of(children.begin(), children.end(),
+                       [](const auto& one) { return one->lost || !one->made; });
   }
   std::string outcome() const {
     std::string all;
@@ -247,11 +307,18 @@ class Stage {
     for (const auto& one : receivers) {
       if (one->transport != nullptr) one->transport->abort();
     }
+    for (const auto& one : children) {
+      if (!one->made || one->lost) continue;
+      one->transport->kill();
+      one->transport->close();
+    }
     wait([this] { return all_lost(); }, "the end of what was aborted", false);
     check_loop();
+    reap_rest();
     checker.finish();
     actors.clear();
     receivers.clear();
+    children.clear();
     served.clear();
     servers.clear();
     loop.close();
@@ -264,6 +331,7 @@ class Stage {
   ferry::ContractChecker checker;
   std::vector<std::shared_ptr<Actor>> actors, served;
   std::vector<std::shared_ptr<Receiver>> receivers;
+  std::vector<std::shared_ptr<ChildRecorder>> children;
   std::vector<std::shared_ptr<ferry::Server>> servers;
   ferry::Loop loop{backend()};
 
@@ -290,6 +358,18 @@ class Stage {
       if (one->transport != nullptr) text += "\n    " + one->transport->describe();
     }
     return text;
+  }
+  // Those that nobody waited for, for want of a thread, are found by later starts.
+  void reap_rest() {
+    const std::vector<std::string> argv{child_tool, "exit", "0"};
+    const auto deadline = std::chrono::steady_clock::now() + 10s;
+    while (has_children()) {
+      if (std::chrono::steady_clock::now() > deadline) throw Stuck{"a child is left"};
+      const auto protocol = std::make_shared<ChildRecorder>();
+      const auto made =
+          loop.create_task(loop.subprocess_exec([protocol] { return protocol; }, argv));
+      wait([&] { return protocol->lost; }, "another child", false);
+    }
   }
   void check_loop() {
     auto [ours, theirs] = ferry::socketpair();

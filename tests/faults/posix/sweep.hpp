@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <thread>
 
 namespace test {
 
@@ -21,6 +22,10 @@ struct Scenario {
   // Here what ends a connection may be told to who waits for its handshake; and who has closed
   // hears no more of errors, but the other one may hear of an end that was cut short (C-09).
   bool over_tls = false;
+  // Here bytes are moved by read() and write(), which else only wake the loop.
+  bool over_pipes = false;
+  // What the error of a start must name.
+  std::string program = "";
 };
 
 // What was tried in this process, printed at its end.
@@ -111,7 +116,7 @@ class FaultSweep {
       const long calls = reference_.counts[static_cast<std::size_t>(faults.call)];
       for (long number = 0; number < calls; ++number) {
         for (const int error : faults.errors) {
-          if (cannot_be(faults, error, backend_name())) continue;
+          if (cannot_be(faults, error, backend_name(), scenario_.over_pipes)) continue;
           const FaultSpec fault{faults.call, number, error};
           if (only == nullptr || text_of(faults, fault) == only) try_one(faults, fault);
         }
@@ -164,6 +169,9 @@ class FaultSweep {
     if (scenario_.over_tls && (places & lost) != 0) places |= opener;
     for (const Told& told : result.told) {
       if (told.text.starts_with("ferry broke its contract")) return told.text;
+      if (told.place == opener && told.text.find(scenario_.program) == std::string::npos) {
+        return "the error does not name the program";
+      }
     }
     if (result.told.empty()) {
       const bool may_be_unharmed = (places & unharmed) != 0 || scenario_.makes_good;
@@ -205,6 +213,11 @@ class FaultSweep {
     }
     injector_.disarm();
     injector_.before_waiting = nullptr;
+    // (Threads that end something may be at it yet.)
+    const auto deadline = std::chrono::steady_clock::now() + 10s;
+    while (open_descriptors() != before && std::chrono::steady_clock::now() < deadline) {
+      std::this_thread::yield();
+    }
     const std::size_t after = open_descriptors();
     if (result.problem.empty() && after != before) {
       result.problem = std::to_string(before) + " descriptors before and " +

@@ -1,5 +1,6 @@
 // add_signal_handler(), and the end of a program by Ctrl+C.
 #include "support/calls.hpp"
+#include "support/posix/former.hpp"
 #include "support/world.hpp"
 
 #include <unistd.h>
@@ -9,40 +10,6 @@
 
 using namespace test;
 using ferry::Loop;
-
-namespace {
-
-int former_calls = 0;
-void former_handler(int) { ++former_calls; }
-
-// Puts a handler of the test's own in place, and the old one back.
-class Former {
- public:
-  explicit Former(int number, void (*handler)(int) = &former_handler) : number_{number} {
-    struct sigaction action {};
-    action.sa_handler = handler;
-    action.sa_flags = SA_NODEFER;
-    sigaddset(&action.sa_mask, SIGUSR2);
-    ::sigaction(number, &action, &before_);
-    former_calls = 0;
-  }
-  ~Former() { ::sigaction(number_, &before_, nullptr); }
-  Former(const Former&) = delete;
-  Former& operator=(const Former&) = delete;
-
-  bool in_place() const {
-    struct sigaction now {};
-    ::sigaction(number_, nullptr, &now);
-    return now.sa_handler == &former_handler && (now.sa_flags & SA_NODEFER) != 0 &&
-           sigismember(&now.sa_mask, SIGUSR2) == 1;
-  }
-
- private:
-  int number_;
-  struct sigaction before_ {};
-};
-
-}  // namespace
 
 TEST_CASE("a signal runs its callback in the loop's thread, in a turn", "[A-034]") {
   World world;
@@ -141,31 +108,6 @@ TEST_CASE("the former disposition comes back: by removal, by close, with the loo
   CHECK(former.in_place());
   ::raise(SIGUSR1);
   CHECK(former_calls == 1);
-}
-
-TEST_CASE("what cannot be caught is refused, and nothing changes", "[A-034][C-22]") {
-  World world;
-  for (const int number : {0, -1, 1000, SIGKILL, SIGSTOP}) {
-    CHECK_THROWS_AS(world.loop.add_signal_handler(number, [] {}), std::invalid_argument);
-    CHECK_FALSE(world.loop.remove_signal_handler(number));
-  }
-}
-
-TEST_CASE("a signal belongs to one loop at a time", "[A-034]") {
-  World world;
-  bool came = false;
-  world.loop.add_signal_handler(SIGUSR1, [&] { came = true; });
-  {
-    Loop other{backend()};
-    CHECK_THROWS_AS(other.add_signal_handler(SIGUSR1, [] {}), ferry::MisuseError);
-    CHECK_FALSE(other.remove_signal_handler(SIGUSR1));
-  }
-  ::raise(SIGUSR1);
-  world.turn();
-  CHECK(came);
-  CHECK(world.loop.remove_signal_handler(SIGUSR1));
-  Loop other{backend()};
-  other.add_signal_handler(SIGUSR1, [] {});  // free again
 }
 
 TEST_CASE("a handler may remove itself, and what it throws is reported with its place",

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -51,7 +52,7 @@ int planned_error(int filter, int flags) {
 }
 
 // What a descriptor is, as far as its filters differ by that.
-enum class Kind { tcp, unix_stream, listener, pipe_reader, pipe_writer, other };
+enum class Kind { tcp, unix_stream, listener, pipe_reader, pipe_writer, process, other };
 
 int option(int fd, int name) {
   int value = 0;
@@ -91,6 +92,13 @@ struct Note {
   ino_t inode = 0;
 };
 
+// Whether the child has ended, reaped or not.
+bool has_ended(pid_t pid) {
+  siginfo_t info{};
+  const int answer = ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT);
+  return answer != 0 || info.si_pid == pid;
+}
+
 // What a filter says of a descriptor now; nothing: it is not active.
 std::optional<struct kevent> look(int fd, int filter, const Note& note, int seen) {
   const bool reads = filter == EVFILT_READ;
@@ -109,10 +117,16 @@ std::optional<struct kevent> look(int fd, int filter, const Note& note, int seen
     // A filter for the direction that a pipe's end does not have is accepted, and tells the end.
     case Kind::pipe_reader: end = hung_up; break;
     case Kind::pipe_writer: end = failed; break;
+    case Kind::process: end = has_ended(fd); break;
     case Kind::other: end = failed || hung_up; break;
   }
   if (!active && !end) return std::nullopt;
   struct kevent event {};
+  if (note.kind == Kind::process) {
+    EV_SET(&event, static_cast<uintptr_t>(fd), EVFILT_PROC, EV_EOF | EV_ONESHOT, NOTE_EXIT, 0,
+           note.udata);
+    return event;
+  }
   int bytes = 1;  // of space, or of connections: a hint at best
   if (reads && note.kind != Kind::listener) ::ioctl(fd, FIONREAD, &bytes);
   EV_SET(&event, static_cast<uintptr_t>(fd), static_cast<int16_t>(filter),
@@ -138,6 +152,7 @@ class Queue {
   };
 
   int change_user(const struct kevent& change);
+  int change_process(const struct kevent& change);
   int add(const Key& key, const struct stat& facts, const struct kevent& change);
   void poll_all();
   bool gather();
@@ -175,9 +190,25 @@ int Queue::trigger(const struct kevent& change) {
   return ::write(fd_, &one, sizeof one) < 0 && errno != EAGAIN ? errno : 0;
 }
 
+// A child's end, once. One that has ended already: macOS knows no such process, FreeBSD tells.
+int Queue::change_process(const struct kevent& change) {
+  if (change.flags != (EV_ADD | EV_ONESHOT | EV_RECEIPT) || change.fflags != NOTE_EXIT) {
+    return ENOTSUP;
+  }
+  Note note;
+  note.udata = change.udata;
+  note.kind = Kind::process;
+  const auto pid = static_cast<pid_t>(change.ident);
+  if (flavour() == Flavour::macos && has_ended(pid)) return ESRCH;
+  const std::lock_guard lock{mutex_};
+  notes_[{static_cast<int>(pid), EVFILT_PROC}] = note;
+  return 0;
+}
+
 int Queue::change(const struct kevent& change) {
   if (const int error = planned_error(change.filter, change.flags)) return error;
   if (change.filter == EVFILT_USER) return change_user(change);
+  if (change.filter == EVFILT_PROC) return change_process(change);
   if (change.filter != EVFILT_READ && change.filter != EVFILT_WRITE) return EINVAL;
   if ((change.flags & ~(EV_ADD | EV_DELETE | EV_RECEIPT)) != 0) return ENOTSUP;
   struct stat facts {};
@@ -215,6 +246,7 @@ int Queue::add(const Key& key, const struct stat& facts, const struct kevent& ch
 
 // A close() takes the notes of its descriptor away; here they are found to be somebody else's.
 bool Queue::is_stale(const Key& key, const Note& note) const {
+  if (note.kind == Kind::process) return false;
   struct stat facts {};
   return ::fstat(key.first, &facts) != 0 || facts.st_dev != note.device ||
          facts.st_ino != note.inode;
@@ -226,8 +258,9 @@ void Queue::poll_all() {
   keys_.assign(1, {-1, 0});
   const auto append = [&](auto from, auto to) {
     for (; from != to; ++from) {
+      const bool process = from->second.kind == Kind::process;
       const int asked = from->first.second == EVFILT_READ ? POLLIN : POLLOUT;
-      set_.push_back({from->first.first, static_cast<short>(asked | POLLRDHUP), 0});
+      set_.push_back({process ? -1 : from->first.first, static_cast<short>(asked | POLLRDHUP), 0});
       keys_.push_back(from->first);
     }
   };
@@ -235,6 +268,9 @@ void Queue::poll_all() {
   append(middle, notes_.end());
   append(notes_.begin(), middle);
   ::poll(set_.data(), set_.size(), 0);
+  for (std::size_t i = 1; i < set_.size(); ++i) {
+    if (keys_[i].second == EVFILT_PROC) set_[i].revents = POLLIN;  // looked at by look()
+  }
 }
 
 // Fills active_. True: something was seen that activates nothing, and would end a sleep at once.
@@ -276,6 +312,10 @@ int Queue::hand_out(struct kevent* events, int count) {
   std::copy_n(active_.begin(), size, events);
   for (std::size_t i = size; i < active_.size(); ++i) {  // what found no room is not forgotten
     if (active_[i].filter == EVFILT_USER) users_[active_[i].ident].triggered = true;
+  }
+  for (std::size_t i = 0; i < size; ++i) {
+    if (events[i].filter != EVFILT_PROC) continue;  // those are told once
+    notes_.erase({static_cast<int>(events[i].ident), EVFILT_PROC});
   }
   const struct kevent& last = events[size - 1];
   if (last.filter != EVFILT_USER) after_ = {static_cast<int>(last.ident), last.filter};

@@ -2,9 +2,9 @@
 //
 // The emulation is written from the manuals and sources of macOS and FreeBSD. It shows that ferry
 // does what it should where kqueue does what they say; it shows nothing about a real kernel.
-// Not emulated: EV_CLEAR, EV_ONESHOT and the like on descriptors (refused with ENOTSUP), processes,
-// timers, signals, changes while another thread waits (but NOTE_TRIGGER), and which error the
-// fflags of a report carry (ECONNRESET, whatever it is).
+// Not emulated: EV_CLEAR, EV_ONESHOT and the like on descriptors (refused with ENOTSUP), what
+// processes do but end, timers, signals, changes while another thread waits (but NOTE_TRIGGER), and
+// which error the fflags of a report carry (ECONNRESET, whatever it is).
 #pragma once
 
 #include <cstdint>

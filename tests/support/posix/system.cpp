@@ -32,10 +32,11 @@ const bool features_read = [] {
   const char* text = std::getenv("FERRY_TEST_LACKS");
   const char* const backend = std::getenv("FERRY_TEST_BACKEND");
   if (text == nullptr && backend != nullptr && std::string_view{backend} == "kqueue-macos") {
-    text = "accept4,pipe2,socket_flags,msg_nosignal,message_batches,segmentation";
+    text = "accept4,pipe2,socket_flags,msg_nosignal,message_batches,segmentation,pidfd,"
+           "shared_start,close_range";
   }
   if (text == nullptr && backend != nullptr && std::string_view{backend} == "kqueue-freebsd") {
-    text = "segmentation";
+    text = "segmentation,pidfd,shared_start";
   }
   const std::string lacks = "," + std::string{text != nullptr ? text : ""} + ",";
   const auto has = [&](const char* name) { return lacks.find(name) == lacks.npos; };
@@ -46,6 +47,10 @@ const bool features_read = [] {
   features.msg_nosignal &= has(",msg_nosignal,");
   features.message_batches &= has(",message_batches,");
   features.segmentation &= has(",segmentation,");
+  features.pidfd &= has(",pidfd,");
+  features.shared_start &= has(",shared_start,");
+  features.close_range &= has(",close_range,");
+  features.spawn_call |= backend != nullptr && std::string_view{backend} == "kqueue-macos";
   // Every system with kqueue does.
   const bool kqueue = backend != nullptr && std::string_view{backend}.starts_with("kqueue");
   features.drops_datagrams |= kqueue;
@@ -235,6 +240,10 @@ ferry::Address link_local() {
   return found;
 }
 
+bool has_children() {
+  siginfo_t info{};
+  return ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 || errno != ECHILD;
+}
 int process_id() { return ::getpid(); }
 void give_up_after(int seconds) { ::alarm(static_cast<unsigned>(seconds)); }
 int some_signal() { return SIGUSR1; }

@@ -34,7 +34,7 @@ bool block(ferry::NativeHandle handle, bool on) {
   return ::ioctlsocket(native(handle), static_cast<long>(FIONBIO), &nonblocking) == 0;
 }
 
-// Whether it is what sockets, AFD's handles and completion ports are.
+// Whether it is what sockets, pipes, AFD's handles, completion ports and children are.
 bool counts(ferry::NativeHandle handle) {
   std::array<std::byte, 1024> answer{};
   ULONG size = 0;
@@ -44,7 +44,7 @@ bool counts(ferry::NativeHandle handle) {
   if (status < 0) return false;
   const auto* name = reinterpret_cast<const UNICODE_STRING*>(answer.data());
   const std::wstring_view type{name->Buffer, name->Length / sizeof(wchar_t)};
-  return type == L"File" || type == L"IoCompletion";
+  return type == L"File" || type == L"IoCompletion" || type == L"Process";
 }
 
 }  // namespace
@@ -217,6 +217,7 @@ void reset_at_close(ferry::NativeHandle handle) {
 std::uint32_t loopback_interface() { return 1; }
 ferry::Address link_local() { return {}; }
 
+bool has_children() { return false; }  // there are handles, which are counted
 int process_id() { return static_cast<int>(::GetCurrentProcessId()); }
 void give_up_after(int seconds) {
   std::thread{[seconds] {

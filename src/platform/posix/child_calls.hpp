@@ -1,0 +1,207 @@
+// The system calls of children and their starts, in the same table as the others.
+#pragma once
+
+#include "platform/posix/calls.hpp"
+
+#include <grp.h>
+#include <spawn.h>
+#include <sys/wait.h>
+
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#ifdef __linux__
+#include <sched.h>
+#include <sys/syscall.h>
+#endif
+
+namespace ferry::internal::calls {
+
+// --- In the child, before its program ---
+
+#if defined(__linux__) && defined(__SANITIZE_THREAD__)
+// ThreadSanitizer notes in this process's memory what sigaction() has changed, and would take the
+// child's dispositions for this process's: by its other name it is left alone.
+extern "C" int __sigaction(int number, const struct sigaction* now, struct sigaction* before);
+inline constexpr auto* child_sigaction = __sigaction;
+#else
+inline constexpr auto* child_sigaction = ::sigaction;
+#endif
+inline pid_t setsid() {
+  return through(Call::setsid, -1, 0, [](std::size_t) { return ::setsid(); });
+}
+inline int setpgid(pid_t group) {
+  return through(Call::setpgid, -1, 0, [&](std::size_t) { return ::setpgid(0, group); });
+}
+inline int dup_above(int fd, int least) {
+  return through(Call::dup, fd, 0,
+                 [&](std::size_t) { return ::fcntl(fd, F_DUPFD_CLOEXEC, least); });
+}
+inline int dup_to(int fd, int number) {
+  return through(Call::dup, fd, 0, [&](std::size_t) { return ::dup2(fd, number); });
+}
+// The program has it too.
+inline int keep_open(int fd) {
+  return through(Call::fcntl, fd, 0, [&](std::size_t) {
+    const int flags = ::fcntl(fd, F_GETFD);
+    return flags == -1 ? -1 : ::fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC);
+  });
+}
+inline int chdir(const char* path) {
+  return through(Call::chdir, -1, 0, [&](std::size_t) { return ::chdir(path); });
+}
+inline int exec(const char* file, char* const* arguments, char* const* environment) {
+  return through(Call::exec, -1, 0,
+                 [&](std::size_t) { return ::execve(file, arguments, environment); });
+}
+#ifdef __linux__
+inline int close_range(int first, int last) {
+#ifdef SYS_close_range
+  return through(Call::close_range, first, 0, [&](std::size_t) {
+    return static_cast<int>(::syscall(SYS_close_range, static_cast<unsigned>(first),
+                                      static_cast<unsigned>(last), 0u));
+  });
+#else
+  static_cast<void>(first);
+  static_cast<void>(last);
+  return errno = ENOSYS, -1;
+#endif
+}
+// Not the C library's, which would change all threads of the memory's owner, the parent.
+#ifdef SYS_setuid32
+inline constexpr long setgroups_number = SYS_setgroups32, setgid_number = SYS_setgid32,
+                      setuid_number = SYS_setuid32;
+#else
+inline constexpr long setgroups_number = SYS_setgroups, setgid_number = SYS_setgid,
+                      setuid_number = SYS_setuid;
+#endif
+inline int setgroups(const gid_t* groups, std::size_t count) {
+  return through(Call::setgroups, -1, 0, [&](std::size_t) {
+    return static_cast<int>(::syscall(setgroups_number, count, groups));
+  });
+}
+inline int setgid(gid_t group) {
+  return through(Call::setgid, -1, 0, [&](std::size_t) {
+    return static_cast<int>(::syscall(setgid_number, group));
+  });
+}
+inline int setuid(uid_t user) {
+  return through(Call::setuid, -1, 0, [&](std::size_t) {
+    return static_cast<int>(::syscall(setuid_number, user));
+  });
+}
+#else
+inline int close_range(int first, int last) {
+#ifdef __FreeBSD__
+  return through(Call::close_range, first, 0, [&](std::size_t) {
+    return ::close_range(static_cast<unsigned>(first), static_cast<unsigned>(last), 0);
+  });
+#else
+  static_cast<void>(first);
+  static_cast<void>(last);
+  return errno = ENOSYS, -1;
+#endif
+}
+inline int setgroups(const gid_t* groups, std::size_t count) {
+  return through(Call::setgroups, -1, 0, [&](std::size_t) {
+    return ::setgroups(static_cast<int>(count), groups);
+  });
+}
+inline int setgid(gid_t group) {
+  return through(Call::setgid, -1, 0, [&](std::size_t) { return ::setgid(group); });
+}
+inline int setuid(uid_t user) {
+  return through(Call::setuid, -1, 0, [&](std::size_t) { return ::setuid(user); });
+}
+#endif
+
+// --- In the parent ---
+
+// An errno, or 0.
+inline int posix_spawn(pid_t& pid, const char* file, const posix_spawn_file_actions_t& actions,
+                       const posix_spawnattr_t& attributes, char* const* arguments,
+                       char* const* environment) {
+  const int answer = through(Call::spawn, -1, 0, [&](std::size_t) {
+    const int error = ::posix_spawn(&pid, file, &actions, &attributes, arguments, environment);
+    return error == 0 ? 0 : (errno = error, -1);
+  });
+  return answer == 0 ? 0 : errno;
+}
+inline pid_t fork() {
+  return through(Call::spawn, -1, 0, [](std::size_t) { return ::fork(); });
+}
+#ifdef __linux__
+#ifdef __SANITIZE_THREAD__
+// ThreadSanitizer takes clone() for fork(), and from then on does not see what this thread and
+// others do in turn: by its other name it is left alone. And the child's descriptors, which it
+// takes for this process's, are none of its business.
+extern "C" {
+int __clone(int (*run)(void*), void* stack, int how, void* of, ...);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+}
+template <typename... More>
+pid_t system_clone(int (*run)(void*), void* stack, int how, void* of, More... more) {
+  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  const pid_t pid = __clone(run, stack, how, of, more...);
+  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+  return pid;
+}
+#else
+inline constexpr auto* system_clone = ::clone;
+#endif
+// `run` on `stack`, in our memory; returns when that has ended, or become another program.
+inline pid_t clone_shared(int (*run)(void*), void* stack, void* of, int* pidfd) {
+  return through(Call::spawn, -1, 0, [&](std::size_t) {
+    constexpr int how = CLONE_VM | CLONE_VFORK | SIGCHLD;
+#ifdef CLONE_PIDFD
+    if (pidfd != nullptr) {
+      const pid_t pid = system_clone(run, stack, how | CLONE_PIDFD, of, pidfd);
+      if (pid != -1 || errno != EINVAL) return pid;
+      *pidfd = -1;  // a kernel older than these
+    }
+#else
+    static_cast<void>(pidfd);
+#endif
+    return system_clone(run, stack, how, of);
+  });
+}
+inline int pidfd_open(pid_t pid) {
+  if (!features.pidfd) return errno = ENOSYS, -1;
+  return through(Call::pidfd, -1, 0, [&](std::size_t) {
+    return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));
+  });
+}
+inline int pidfd_send_signal(int pidfd, int signal) {
+  return through(Call::kill, pidfd, 0, [&](std::size_t) {
+    return static_cast<int>(::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0));
+  });
+}
+#else
+inline int pidfd_open(pid_t) { return errno = ENOSYS, -1; }
+inline int pidfd_send_signal(int, int) { return errno = ENOSYS, -1; }
+#endif
+inline int waitid(pid_t pid, siginfo_t& info, int how) {
+  return through(Call::waitid, -1, 0, [&](std::size_t) {
+    info = {};
+    return ::waitid(P_PID, static_cast<id_t>(pid), &info, how);
+  });
+}
+// Detached. An errno, or 0.
+template <class Run>
+int start_thread(Run run) {
+  return through(Call::thread, -1, 0, [&](std::size_t) {
+    try {
+      std::thread{std::move(run)}.detach();
+      return 0;
+    } catch (const std::system_error& error) {
+      return errno = error.code().value(), -1;
+    }
+  }) == 0 ? 0 : errno;
+}
+inline int kill(pid_t pid, int signal) {
+  return through(Call::kill, -1, 0, [&](std::size_t) { return ::kill(pid, signal); });
+}
+
+}  // namespace ferry::internal::calls

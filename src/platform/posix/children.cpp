@@ -1,0 +1,274 @@
+// Children: their pipes, their exits, and signals that reach nobody else.
+#include "platform/children.hpp"
+
+#include "platform/posix/child_calls.hpp"
+#include "platform/posix/child_start.hpp"
+#include "platform/sockets/parts.hpp"
+#include "platform/sockets/socket_address.hpp"
+#include "platform/sockets/workers.hpp"
+
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace ferry::internal {
+namespace {
+
+constexpr int unknown_status = 255;  // as asyncio has it
+
+Child::Exit exit_of(const siginfo_t& info) noexcept {
+  return {info.si_code == CLD_EXITED ? info.si_status : -info.si_status, true};
+}
+
+// The end of child `pid`, which is reaped by this; none: it runs. `how`: WNOHANG, or 0 to wait.
+std::optional<Child::Exit> reap(pid_t pid, int how) noexcept {
+  siginfo_t info{};
+  while (calls::waitid(pid, info, WEXITED | how) == -1) {
+    if (errno != EINTR) return Child::Exit{unknown_status, false};  // ECHILD: taken by others
+  }
+  return info.si_pid == 0 ? std::nullopt : std::optional{exit_of(info)};
+}
+
+// A thread that waits for the end of `pid`, leaves the child to be reaped, and then calls `ended`.
+// An errno: there can be no more threads.
+int wait_in_thread(pid_t pid, Function<void()> ended) {
+  return calls::start_thread([pid, ended = std::move(ended)]() mutable {
+    calls::block_signals();
+    siginfo_t info{};
+    while (::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOWAIT) == -1 &&
+           errno == EINTR) {
+    }
+    ended();
+  });
+}
+
+// Children that nobody waits for, because there could be no thread: the next start looks for those
+// that have ended.
+class Unreaped {
+ public:
+  void add(pid_t pid) {
+    const std::lock_guard lock{mutex_};
+    pids_.push_back(pid);
+  }
+  void look() {
+    const std::lock_guard lock{mutex_};
+    std::erase_if(pids_, [](pid_t pid) { return reap(pid, WNOHANG).has_value(); });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<pid_t> pids_;
+};
+Unreaped& unreaped() {
+  static auto* const all = new Unreaped;
+  return *all;
+}
+
+class PosixChild final : public Child, private IoHandler {
+ public:
+  PosixChild(pid_t pid, int pidfd) noexcept : pid_{pid}, pidfd_{pidfd} {}
+  PosixChild(const PosixChild&) = delete;
+  PosixChild& operator=(const PosixChild&) = delete;
+  // One that nobody has begun to watch was never handed to anybody.
+  ~PosixChild() {
+    if (heard_) *heard_ = nullptr;
+    if (io_ != nullptr) io_->unwatch(ticket_, true);
+    if (running_ && io_ == nullptr) signal_now(SIGKILL);
+    if (pidfd_) pidfd_.close();
+    if (!running_ || reap(pid_, WNOHANG)) return;
+    if (wait_in_thread(pid_, [pid = pid_] { reap(pid, 0); }) != 0) unreaped().add(pid_);
+  }
+
+  long pid() const noexcept override { return pid_; }
+  NativeHandle handle() const noexcept override { return pidfd_.fileno(); }
+
+  Error watch(IoContext& io, Exited exited) override {
+    exited_ = std::move(exited);
+    Error error = begin_to_watch(io);
+    if (!error) io_ = &io;
+    return error;
+  }
+
+  bool send_signal(int signal) override {
+    if (!running_) return false;
+    if (signal_now(signal) == 0) return true;
+    if (errno == ESRCH) return false;
+    if (errno == EINVAL) {
+      throw std::invalid_argument{"send_signal: " + std::to_string(signal) + " is no signal"};
+    }
+    last_error("signal " + std::to_string(signal) + " to process " + std::to_string(pid_)).raise();
+    return false;
+  }
+  bool kill() override { return send_signal(SIGKILL); }
+
+ private:
+  int signal_now(int signal) noexcept {
+    return pidfd_ ? calls::pidfd_send_signal(static_cast<int>(pidfd_.fileno()), signal)
+                  : signal_by_pid(signal);
+  }
+  // The pid is this child's as long as it has not been reaped, and only we do that; unless another
+  // part of the process does, which is asked first (C-06).
+  int signal_by_pid(int signal) noexcept {
+    siginfo_t info{};
+    while (calls::waitid(pid_, info, WEXITED | WNOHANG | WNOWAIT) == -1) {
+      if (errno != EINTR) return errno = ESRCH, -1;
+    }
+    return calls::kill(pid_, signal);
+  }
+
+  Error begin_to_watch(IoContext& io) {
+    if (pidfd_) return io.watch(pidfd_.fileno(), want_read, Trigger::level, *this, ticket_);
+    const Error error = io.watch_exit(pid_, *this, ticket_);
+    if (!error) return {};
+    heard_ = std::make_shared<PosixChild*>(this);
+    const auto hear = [heard = heard_] {
+      if (*heard != nullptr) (*heard)->ended();
+    };
+    if (error == std::errc::no_such_process) {
+      io.poster()(hear);
+      return {};
+    }
+    if (error != std::errc::not_supported) return error;
+    const int failure = wait_in_thread(pid_, [hear, post = io.poster()]() mutable { post(hear); });
+    if (failure != 0) return os_error(failure, "wait for process " + std::to_string(pid_));
+    return {};
+  }
+
+  void handle_ready(std::uint32_t) override { ended(); }
+
+  void ended() {
+    if (!running_) return;
+    // Told of an end that cannot be fetched yet: macOS does so, for a moment.
+    const auto exit = reap(pid_, 0);
+    running_ = false;
+    io_->unwatch(ticket_, true);
+    pidfd_.close();
+    Exited exited = std::move(exited_);
+    exited(*exit);
+  }
+
+  const pid_t pid_;
+  Pipe pidfd_;
+  IoContext* io_ = nullptr;
+  Ticket ticket_;
+  std::shared_ptr<PosixChild*> heard_;  // what a thread knows of us; the loop's thread looks inside
+  Exited exited_;
+  bool running_ = true;
+};
+
+std::string context_of(const SpawnSpec& spec, StartStep step) {
+  const std::string start = "start " + spec.name() + ": ";
+  switch (step) {
+    case StartStep::start: return start + "new process";
+    case StartStep::signals: return start + "signal mask";
+    case StartStep::session: return start + "new session";
+    case StartStep::process_group:
+      return start + "process group " + std::to_string(*spec.process_group);
+    case StartStep::streams: return start + "standard streams";
+    case StartStep::handles: return start + "handles";
+    case StartStep::umask: return start + "umask";
+    case StartStep::directory: return start + "chdir " + spec.directory;
+    case StartStep::groups: return start + "groups of user " + spec.user + spec.group;
+    case StartStep::group:
+      return start + "group " + (spec.group.empty() ? "of user " + spec.user : spec.group);
+    case StartStep::user: return start + "user " + spec.user;
+    case StartStep::exec: break;
+  }
+  return "exec " + (spec.shell_command.empty() ? spec.program : "/bin/sh");
+}
+
+// The child's ends, which are closed once it has them.
+struct TheirEnds {
+  std::array<Pipe, 3> pipes;
+  Pipe null;
+};
+
+Error make_streams(const SpawnSpec& spec, StartPlan& plan, TheirEnds& theirs,
+                   std::array<Pipe, 3>& ours) {
+  for (std::size_t i = 0; i < 3; ++i) {
+    int& stream = plan.streams[i];
+    switch (spec.streams[i].kind()) {
+      case Stdio::Kind::inherited: break;
+      case Stdio::Kind::handle: stream = static_cast<int>(spec.streams[i].handle()); break;
+      case Stdio::Kind::to_stdout: stream = plan.streams[1] == -1 ? 1 : plan.streams[1]; break;
+      case Stdio::Kind::null:
+        if (!theirs.null) theirs.null = Pipe{calls::open("/dev/null", O_RDWR | O_CLOEXEC)};
+        if (!theirs.null) return last_error("start " + spec.name() + ": open /dev/null");
+        stream = static_cast<int>(theirs.null.fileno());
+        break;
+      case Stdio::Kind::piped: {
+        int ends[2];
+        const int our_end = i == 0 ? 1 : 0;
+        if (calls::child_pipe(ends, our_end) != 0) {
+          return last_error("start " + spec.name() + ": make a pipe");
+        }
+        ours[i] = Pipe{ends[our_end]};
+        theirs.pipes[i] = Pipe{ends[1 - our_end]};
+        stream = ends[1 - our_end];
+        break;
+      }
+    }
+  }
+  return {};
+}
+
+// Where pipes are not born uninherited, a child that starts in just that moment would keep them
+// (T-165): one start at a time.
+std::unique_lock<std::mutex> alone() {
+  if (features.pipe2) return {};
+  static auto* const mutex = new std::mutex;
+  return std::unique_lock{*mutex};
+}
+
+Spawned start(const SpawnSpec& spec) {
+  Spawned spawned;
+  try {
+    unreaped().look();
+    const auto lock = alone();
+    StartPlan plan{spec};
+    TheirEnds theirs;
+    std::array<Pipe, 3> ours;
+    if ((spawned.error = make_streams(spec, plan, theirs, ours))) return spawned;
+    const Started started = start_child(plan);
+    if (started.error != 0) {
+      spawned.error = os_error(started.error, context_of(spec, started.step));
+      return spawned;
+    }
+    spawned.child = std::make_unique<PosixChild>(started.pid, started.pidfd);
+    spawned.pipes = std::move(ours);
+  } catch (...) {
+    spawned.error = Error{std::current_exception()};
+  }
+  return spawned;
+}
+
+// A start that hangs (a file on a network that is gone) does not hold up the end of the process.
+constinit SharedWorkers workers{16};
+
+struct Job {
+  SpawnSpec spec;
+  Function<void(Spawned)> done;
+};
+
+class PosixChildren final : public Children {
+ public:
+  void spawn(SpawnSpec spec, Function<void(Spawned)> done) override {
+    auto job = std::make_shared<Job>(Job{std::move(spec), std::move(done)});
+    const std::error_code error = workers.get().add([job] { job->done(start(job->spec)); });
+    if (!error) return;
+    Spawned failed;
+    failed.error = Error{error, "start " + job->spec.name() + ": new thread"};
+    job->done(std::move(failed));
+  }
+};
+
+}  // namespace
+
+void check_spawn(const SpawnSpec&) {}
+
+std::unique_ptr<Children> make_children() { return std::make_unique<PosixChildren>(); }
+
+}  // namespace ferry::internal
