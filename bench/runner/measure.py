@@ -160,7 +160,7 @@ class Runner:
 
     @staticmethod
     def can(contestant, point):
-        return bool(contestant.prims if point.test else contestant.command(point.mode))
+        return bool(contestant.tester(point) if point.test else contestant.command(point.mode))
 
     def run_point(self, workload, point, able):
         started = time.monotonic()
@@ -246,13 +246,17 @@ class Runner:
             server.stop()
         self.servers.clear()
 
-    # --- primitives, system calls ---
+    # --- primitives, children, system calls ---
 
     def run_test(self, point, contestant):
         number = max(1, point.number // self.settings.divide)
-        command = list(contestant.prims) + [point.test, str(number)]
-        cpus = ",".join(str(cpu) for cpu in self.settings.cpus)
-        return run_program(command, environment={"BENCH_CPUS": cpus})
+        command = list(contestant.tester(point)) + [point.test, str(number)]
+        environment = {"BENCH_CPUS": ",".join(str(cpu) for cpu in self.settings.cpus)}
+        if point.program == "child":
+            command += [contestant.variant] if contestant.variant else []
+            environment["PIPEGEN"] = os.path.abspath(os.path.join(self.settings.build, "pipegen"))
+            environment["FERRY_CHILD_HEAP_MIB"] = str(point.heap_mib // self.settings.divide)
+        return run_program(command, environment=environment)
 
     def count_calls(self, point, contestant):
         run = {}

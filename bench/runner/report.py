@@ -89,7 +89,8 @@ def workload_text(workload, points, names):
     tests = [p for p in workload.points if p.test and p.label in points]
     if tests:
         columns = [(f"{p.label}, {m.title}", points[p.label], m) for p in tests for m in p.metrics]
-        parts.append(metric_table("per operation", columns, names))
+        for start in range(0, len(columns), 6):
+            parts.append(metric_table("per operation", columns[start : start + 6], names))
         return "\n\n".join(parts)
     for metric in workload.metrics:
         labels = list(points)

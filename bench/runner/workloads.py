@@ -16,8 +16,10 @@ class Point:
     label: str
     mode: str = ""  # of the server
     load: str = ""  # arguments of the generator
-    test: str = ""  # of a primitives program, instead of mode and load
+    test: str = ""  # of a program that measures itself, instead of mode and load
     number: int = 0  # its N
+    program: str = "prims"  # or "child"
+    heap_mib: int = 0  # that a program for children touches first
     metrics: tuple = ()  # if they are not those of the workload
 
 
@@ -74,6 +76,12 @@ def udp_point(conns, size):
 
 def test_point(test, number, *metrics):
     return Point(test, test=test, number=number, metrics=metrics or (NS,))
+
+
+def child_point(label, test, number, *metrics, heap_mib=0):
+    return Point(
+        label, test=test, number=number, metrics=metrics, program="child", heap_mib=heap_mib
+    )
 
 
 def call_point(label, mode, load, count):
@@ -219,6 +227,24 @@ TIMERS = Workload(
         test_point("timer_fire", MILLION, ARM, FIRE),
     ),
 )
+CHILD_US = Metric("parent_us", "parent's CPU, us", decimals=1)
+CHILDREN = Metric("per_s", "children/s", decimals=0)
+CHILD = Workload(
+    "child",
+    "Children: /bin/true with three pipes, one after another and 64 at a time; what one writes",
+    (
+        child_point("one", "spawn", 400, CHILD_US, CHILDREN),
+        child_point("64", "spawn_many", 640, CHILD_US, CHILDREN),
+        child_point("one, 4 GiB heap", "spawn", 50, CHILD_US, CHILDREN, heap_mib=4096),
+        child_point(
+            "output",
+            "stream",
+            2**30,
+            Metric("parent_s_per_GiB", "parent's CPU, s per GiB", decimals=3),
+            Metric("MBps", "MB/s", decimals=0),
+        ),
+    ),
+)
 SYSCALLS = Workload(
     "syscalls",
     "System calls of the server per echoed message (connections x bytes)",
@@ -236,7 +262,7 @@ WORKLOADS = {
     workload.name: workload
     for workload in (
         ECHO, PIPELINE, SPLIT, BULK, CHURN, LATENCY, IDLE, TLS, TLS_BULK, TLS_HANDSHAKES,
-        TLS_IDLE, UDP, POST, XPOST, TIMERS, SYSCALLS,
+        TLS_IDLE, UDP, POST, XPOST, TIMERS, CHILD, SYSCALLS,
     )
 }
 
@@ -279,6 +305,8 @@ HEADLINES = (
     Headline("post from another thread", "xpost", "xpost", "ns", "ns", "per callback", 1),
     Headline("timer: cancel and arm", "timers", "timer_churn", "ns", "ns", "per pair", 1),
     Headline("timer: expiry of 1 M", "timers", "timer_fire", "fire_ns", "ns", "per timer", 1),
+    Headline("child: start to end", "child", "one", "parent_us", "us", "per child", 1),
+    Headline("child: its output", "child", "output", "parent_s_per_GiB", "s", "per GiB", 3),
     Headline(
         "idle connection", "idle", "10000", "bytes_per_conn", "bytes", "per connection", 0, False
     ),
