@@ -43,9 +43,7 @@ std::shared_ptr<StreamProtocol> ProtocolCaller::release() noexcept {
 
 bool ProtocolCaller::expect(const Site& site, bool in_order, const char* callback) const {
   if (in_order) return true;
-  const std::string message = std::string{"ferry broke its contract: "} + callback +
-                              "() out of order; the call was not made";
-  report(site.loop, site.transport, protocol_.get(), message, Error{});
+  report_out_of_order(site.loop, site.transport, protocol_.get(), callback);
   return false;
 }
 

@@ -28,19 +28,7 @@ std::shared_ptr<SubprocessProtocol> ChildCaller::release() noexcept {
 
 template <class Call>
 void ChildCaller::call(const Site& site, bool in_order, const char* callback, Call&& call) const {
-  if (!in_order) {
-    return report(site.loop, site.transport, protocol_.get(),
-                  std::string{"ferry broke its contract: "} + callback +
-                      "() out of order; the call was not made",
-                  Error{});
-  }
-  const auto alive = protocol_;  // it may be replaced, and so let go of, inside its own callback
-  try {
-    call(*alive);
-  } catch (...) {
-    report(site.loop, site.transport, protocol_.get(), std::string{callback} + "() threw",
-           Error{std::current_exception()});
-  }
+  call_and_report(site, protocol_, in_order, callback, std::forward<Call>(call));
 }
 
 void ChildCaller::connection_made(const Site& site) {

@@ -1,5 +1,6 @@
 // create_connection() and its kin.
 #include "transports/names.hpp"
+#include "transports/opening.hpp"
 #include "transports/ssl_channel.hpp"
 #include "transports/stream_transport.hpp"
 
@@ -44,24 +45,11 @@ Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Socket socke
       core->network().channel(*core, std::move(socket), names.local.family(), false, died);
   if (*ssl) channel = ssl_channel(*core, channel, *ssl, name_of_peer(*ssl, names.peer));
   ssl.reset();
-  Future<void> opened = core->loop().create_future<void>();
-  auto transport = StreamTransport::begin(
-      *core, std::move(channel), protocol, names, nullptr, [opened](const Error& error) mutable {
-        if (opened.done()) return;
-        error ? opened.set_error(error) : opened.set_result();
-      });
-  struct Abandoned {  // cancelled while it waits: nobody will hold the connection
-    std::shared_ptr<StreamTransport> transport;
-    ~Abandoned() {
-      if (transport) transport->give_up();
-    }
-  } guard{transport};
-  co_await opened;
-  guard.transport.reset();
-  Made made;
-  made.transport = std::move(transport);
-  made.protocol = std::move(protocol);
-  co_return made;
+  Opening<StreamTransport> opening{core->loop()};
+  opening.transport =
+      StreamTransport::begin(*core, std::move(channel), protocol, names, nullptr, opening.told());
+  co_await opening.opened;
+  co_return opening.take<Made>(std::move(protocol));
 }
 
 struct Attempt {

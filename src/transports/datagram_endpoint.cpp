@@ -1,6 +1,7 @@
 // create_datagram_endpoint().
 #include "transports/endpoint_transport.hpp"
 #include "transports/names.hpp"
+#include "transports/opening.hpp"
 
 #include <ferry/loop.hpp>
 
@@ -45,24 +46,11 @@ Task<Made> hand_over(LoopCore* core, DatagramProtocolFactory factory, Socket soc
                             remote,          setup.connected,             factory.where()};
   std::shared_ptr<BaseDatagramProtocol> protocol = factory();  // if it throws, the socket closes
   auto channel = core->network().datagrams(*core, std::move(socket), setup);
-  Future<void> opened = core->loop().create_future<void>();
-  auto transport = EndpointTransport::begin(
-      *core, std::move(channel), protocol, names, [opened](const Error& error) mutable {
-        if (opened.done()) return;
-        error ? opened.set_error(error) : opened.set_result();
-      });
-  struct Abandoned {  // cancelled while it waits: nobody will hold the endpoint
-    std::shared_ptr<EndpointTransport> transport;
-    ~Abandoned() {
-      if (transport) transport->give_up();
-    }
-  } guard{transport};
-  co_await opened;
-  guard.transport.reset();
-  Made made;
-  made.transport = std::move(transport);
-  made.protocol = std::move(protocol);
-  co_return made;
+  Opening<EndpointTransport> opening{core->loop()};
+  opening.transport =
+      EndpointTransport::begin(*core, std::move(channel), protocol, names, opening.told());
+  co_await opening.opened;
+  co_return opening.take<Made>(std::move(protocol));
 }
 
 Task<std::vector<Address>> addresses(LoopCore* core, const Side* side, bool passive) {

@@ -1,4 +1,5 @@
 // connect_read_pipe() and its kin.
+#include "transports/opening.hpp"
 #include "transports/stream_transport.hpp"
 
 #include <ferry/loop.hpp>
@@ -20,24 +21,11 @@ Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Pipe end, Di
   names.made_at = factory.where();
   std::shared_ptr<StreamProtocol> protocol = factory();  // if it throws, the pipe closes itself
   auto channel = core->pipes().channel(*core, std::move(end), direction, options);
-  Future<void> opened = core->loop().create_future<void>();
-  auto transport = StreamTransport::begin(
-      *core, std::move(channel), protocol, names, nullptr, [opened](const Error& error) mutable {
-        if (opened.done()) return;
-        error ? opened.set_error(error) : opened.set_result();
-      });
-  struct Abandoned {  // cancelled while it waits: nobody will hold the pipe
-    std::shared_ptr<StreamTransport> transport;
-    ~Abandoned() {
-      if (transport) transport->give_up();
-    }
-  } guard{transport};
-  co_await opened;
-  guard.transport.reset();
-  Made made;
-  made.transport = std::move(transport);
-  made.protocol = std::move(protocol);
-  co_return made;
+  Opening<StreamTransport> opening{core->loop()};
+  opening.transport =
+      StreamTransport::begin(*core, std::move(channel), protocol, names, nullptr, opening.told());
+  co_await opening.opened;
+  co_return opening.take<Made>(std::move(protocol));
 }
 
 // Throws, and leaves the pipe with its caller.

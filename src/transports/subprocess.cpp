@@ -1,5 +1,6 @@
 // subprocess_exec() and subprocess_shell().
 #include "transports/child_transport.hpp"
+#include "transports/opening.hpp"
 #include "values/system_text.hpp"
 
 #include <ferry/loop.hpp>
@@ -82,24 +83,11 @@ Task<Made> start(LoopCore* core, SubprocessProtocolFactory factory, SpawnSpec sp
   ChildTransport::Setup setup{spec.name(), kill_after, factory.where()};
   Spawned spawned = co_await core->spawn(std::move(spec));
   spawned.error.raise();
-  Future<void> opened = core->loop().create_future<void>();
-  auto transport = ChildTransport::begin(*core, std::move(spawned), protocol, std::move(setup),
-                                         [opened](const Error& error) mutable {
-                                           if (opened.done()) return;
-                                           error ? opened.set_error(error) : opened.set_result();
-                                         });
-  struct Abandoned {  // cancelled while it waits: nobody will hold the child
-    std::shared_ptr<ChildTransport> transport;
-    ~Abandoned() {
-      if (transport) transport->give_up();
-    }
-  } guard{transport};
-  co_await opened;
-  guard.transport.reset();
-  Made made;
-  made.transport = std::move(transport);
-  made.protocol = std::move(protocol);
-  co_return made;
+  Opening<ChildTransport> opening{core->loop()};
+  opening.transport =
+      ChildTransport::begin(*core, std::move(spawned), protocol, std::move(setup), opening.told());
+  co_await opening.opened;
+  co_return opening.take<Made>(std::move(protocol));
 }
 
 void check_call(const LoopCore& core, const char* call) {
