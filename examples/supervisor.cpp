@@ -6,7 +6,8 @@
 //   supervisor web="python3 -m http.server" clock="sh -c 'while date; do sleep 1; done'"
 //
 // A program that ends with 0 is done. Ctrl+C asks all of them to stop (SIGTERM; Windows ends them
-// at once) and kills what still runs at the deadline, 5 seconds later.
+// at once) and kills what still runs at the deadline, 5 seconds later. Whatever a program has started
+// itself and left behind is not waited for.
 #include <ferry/ferry.hpp>
 
 #include <algorithm>
@@ -82,20 +83,26 @@ class Program : public ferry::SubprocessProtocol, public std::enable_shared_from
         colour_{std::to_string(31 + colour % 6)}, back_off_{supervisor.settings().back_off} {}
 
   bool over() const { return over_; }
-  void start() { static_cast<void>(supervisor_.loop().create_task(run(shared_from_this()))); }
+  void start() {
+    starting_ = true;
+    static_cast<void>(supervisor_.loop().create_task(run(shared_from_this())));
+  }
 
   void stop() {
-    if (over_) return;
+    if (over_ || starting_) return;  // who is on the way hears of it when he is there
     restart_.cancel();
     if (process_ == nullptr) return finish();
     process_->terminate();
     const auto self = shared_from_this();
     supervisor_.loop().call_later(supervisor_.settings().deadline, [self] {
-      if (self->process_ != nullptr) self->process_->kill();
+      if (self->process_ == nullptr) return;
+      self->process_->kill();
+      self->process_->close();  // its children may hold its pipes, and for ever
     });
   }
 
   void connection_made(ferry::SubprocessTransport& process) override {
+    starting_ = false;
     process_ = &process;
     say("started, pid " + std::to_string(process.get_pid()));
     if (supervisor_.stopping()) stop();
@@ -117,8 +124,9 @@ class Program : public ferry::SubprocessProtocol, public std::enable_shared_from
   void connection_lost(const ferry::Error&) override {
     const int code = *process_->get_returncode();
     process_ = nullptr;
-    say(code >= 0 ? "exited with " + std::to_string(code)
-                  : "ended by signal " + std::to_string(-code));
+    const bool by_signal = code < 0 && code > -128;  // Windows has other negative codes
+    say(by_signal ? "ended by signal " + std::to_string(-code)
+                  : "exited with " + std::to_string(code));
     if (code == 0 || supervisor_.stopping()) return finish();
     start_again();
   }
@@ -131,6 +139,7 @@ class Program : public ferry::SubprocessProtocol, public std::enable_shared_from
       co_await self->supervisor_.loop().subprocess_exec(
           protocol, self->command_, {.in = ferry::Stdio::null(), .process_group = 0});
     } catch (const std::exception& error) {
+      self->starting_ = false;
       self->say(error.what());
       self->supervisor_.stopping() ? self->finish() : self->start_again();
     }
@@ -170,6 +179,7 @@ class Program : public ferry::SubprocessProtocol, public std::enable_shared_from
   ferry::SubprocessTransport* process_ = nullptr;  // while there is one
   ferry::TimerHandle restart_;
   std::string lines_[2];  // that have begun
+  bool starting_ = false;
   bool over_ = false;
 };
 

@@ -73,6 +73,12 @@ class SignalMailbox {
     }
     return all;
   }
+  // In a process that was forked just now: it has none of its parent's threads.
+  static void forget_handlers() noexcept {
+    for (SignalMailbox* box = first_.load(); box != nullptr; box = box->next_) {
+      box->visitors_.store(0);
+    }
+  }
   static std::uint64_t bit(int number) noexcept { return std::uint64_t{1} << (number - 1); }
 
  private:

@@ -166,9 +166,11 @@ void LoopCore::take_place(std::uint32_t index, NativeHandle handle, Trigger trig
 }
 
 bool LoopCore::watches(NativeHandle handle) const noexcept {
-  return std::any_of(watches_.begin(), watches_.end(), [handle](const Watch& watch) {
-    return watch.handler != nullptr && watch.handle == handle;
-  });
+  const bool watched =
+      std::any_of(watches_.begin(), watches_.end(), [handle](const Watch& watch) {
+        return watch.handler != nullptr && watch.handle == handle;
+      });
+  return watched || std::find(claimed_.begin(), claimed_.end(), handle) != claimed_.end();
 }
 
 Function<void(Callback)> LoopCore::poster() {

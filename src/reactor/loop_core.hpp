@@ -82,6 +82,9 @@ class LoopCore final : public IoContext {
   void again_later(Ticket ticket, std::uint32_t ready) override;
   Error watch_exit(NativeHandle process, IoHandler& handler, Ticket& ticket) override;
   bool watches(NativeHandle handle) const noexcept override;
+  // As if it were watched, for a transport that is about to. Nobody else has claimed it.
+  void claim(NativeHandle handle) { claimed_.push_back(handle); }
+  void unclaim(NativeHandle handle) noexcept { std::erase(claimed_, handle); }
   Function<void(Callback)> poster() override;
   std::span<std::byte> scratch() noexcept override { return {scratch_.get(), scratch_size}; }
   DatagramBatch& datagram_batch() override {
@@ -259,6 +262,7 @@ class LoopCore final : public IoContext {
   std::vector<Event> events_;
   std::vector<Watch> watches_;
   std::vector<std::uint32_t> free_watches_;
+  std::vector<NativeHandle> claimed_;  // seldom more than one
   std::vector<LoopMember*> dirty_;
   LoopMember* members_ = nullptr;
   std::vector<std::shared_ptr<RootTask>> tasks_;

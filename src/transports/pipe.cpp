@@ -15,8 +15,30 @@ namespace {
 
 using Made = Connection<StreamProtocol>;
 
+// From the call on, a handle is one transport's: it is watched only turns later (T-159).
+class Claim {
+ public:
+  Claim() noexcept = default;
+  Claim(LoopCore& core, NativeHandle handle) : control_{core.control()}, handle_{handle} {
+    core.claim(handle);
+  }
+  Claim(Claim&& other) noexcept
+      : control_{std::move(other.control_)},
+        handle_{std::exchange(other.handle_, invalid_handle)} {}
+  Claim& operator=(Claim&&) = delete;
+  ~Claim() {
+    if (handle_ == invalid_handle) return;
+    if (LoopCore* const core = control_.core()) core->unclaim(handle_);
+  }
+
+ private:
+  ControlRef control_;
+  NativeHandle handle_ = invalid_handle;
+};
+
 Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Pipe end, Direction direction,
-                     PipeOptions options) {
+                     PipeOptions options, Claim claim) {
+  const Claim until_it_is_watched = std::move(claim);
   StreamNames names;
   names.made_at = factory.where();
   std::shared_ptr<StreamProtocol> protocol = factory();  // if it throws, the pipe closes itself
@@ -29,7 +51,7 @@ Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Pipe end, Di
 }
 
 // Throws, and leaves the pipe with its caller.
-void check_pipe(LoopCore& core, const char* call, const Pipe& end, Direction direction) {
+[[nodiscard]] Claim check_pipe(LoopCore& core, const char* call, const Pipe& end, Direction direction) {
   core.check_usable(call);
   core.check_thread(call);
   if (!end) throw std::invalid_argument{std::string{call} + ": the pipe is empty"};
@@ -38,6 +60,7 @@ void check_pipe(LoopCore& core, const char* call, const Pipe& end, Direction dir
     throw std::invalid_argument{std::string{call} + ": " + std::string{error.what()}};
   }
   error.raise();
+  return Claim{core, end.fileno()};
 }
 
 // --- Pipes by name ---
@@ -52,7 +75,8 @@ Task<Made> connect_by_name(LoopCore* core, StreamProtocolFactory factory, std::s
     if (error != std::errc::device_or_resource_busy) error.raise();
     co_await core->loop().sleep(wait);  // nobody tells when an instance is free
   }
-  co_return co_await hand_over(core, std::move(factory), std::move(end), Direction::both, {});
+  auto handing = hand_over(core, std::move(factory), std::move(end), Direction::both, {}, {});
+  co_return co_await std::move(handing);
 }
 
 class NamedPipeServer final : public PipeServer, public LoopMember, private Pipes::Listener::Owner {
@@ -150,8 +174,9 @@ Task<std::shared_ptr<PipeServer>> Loop::serve_named_pipe(StreamProtocolFactory f
 Task<Loop::Erased> Loop::open_read_pipe(StreamProtocolFactory factory, Pipe&& end,
                                         const PipeOptions& options) {
   constexpr auto way = internal::Direction::read;
-  internal::check_pipe(*core_, "connect_read_pipe", end, way);
-  return internal::hand_over(core_.get(), std::move(factory), std::move(end), way, options);
+  auto claim = internal::check_pipe(*core_, "connect_read_pipe", end, way);
+  return internal::hand_over(core_.get(), std::move(factory), std::move(end), way, options,
+                             std::move(claim));
 }
 
 Task<Loop::Erased> Loop::open_write_pipe(StreamProtocolFactory factory, Pipe&& end,
@@ -160,8 +185,9 @@ Task<Loop::Erased> Loop::open_write_pipe(StreamProtocolFactory factory, Pipe&& e
   if (options.outlive_writers) {
     throw std::invalid_argument{"connect_write_pipe: outlive_writers is for pipes that are read"};
   }
-  internal::check_pipe(*core_, "connect_write_pipe", end, way);
-  return internal::hand_over(core_.get(), std::move(factory), std::move(end), way, options);
+  auto claim = internal::check_pipe(*core_, "connect_write_pipe", end, way);
+  return internal::hand_over(core_.get(), std::move(factory), std::move(end), way, options,
+                             std::move(claim));
 }
 
 }  // namespace ferry

@@ -111,7 +111,8 @@ class ProcessProtocol final : public SubprocessProtocol {
   void connection_lost(const Error&) override { transport_ = nullptr; }
 
   std::shared_ptr<ReadTransport> reading(int fd) const {
-    if (transport_ == nullptr || loop_.core() == nullptr) return nullptr;
+    const LoopCore* const core = loop_.core();
+    if (transport_ == nullptr || core == nullptr || core->closed()) return nullptr;
     return fd == 1 ? transport_->stdout_pipe() : transport_->stderr_pipe();
   }
   void resume(int fd) {

@@ -41,7 +41,8 @@ void Environment::unset(std::string_view name) {
 std::optional<std::string> Environment::get(std::string_view name) const {
   for (const std::string& entry : entries_) {
     const std::string_view known = name_of(entry);
-    if (internal::same_variable(known, name)) return entry.substr(known.size() + 1);
+    if (!internal::same_variable(known, name)) continue;
+    return entry.substr(std::min(known.size() + 1, entry.size()));  // one without a '=' is empty
   }
   return std::nullopt;
 }

@@ -39,17 +39,16 @@ def expect(what, got, wanted):
         sys.exit(f"{what}:\n  got    {got!r}\n  wanted {wanted!r}")
 
 
-class Server:
-    """A server on a terminal of its own, so that its lines come when they are printed."""
+class OnTerminal:
+    """A program on a terminal of its own, so that its lines come when they are printed."""
 
-    def __init__(self, programs, name="tcp_echo_server", *arguments):
+    def __init__(self, programs, name, *arguments):
         import pty  # not on Windows
         self.terminal, end = pty.openpty()
-        self.process = subprocess.Popen(programs.command(name, "0", *arguments),
+        self.process = subprocess.Popen(programs.command(name, *arguments),
                                         stdin=subprocess.DEVNULL, stdout=end, stderr=end)
         os.close(end)
         self.raw, self.text = b"", ""
-        self.port = int(self.wait_for(r"Serving on 127\.0\.0\.1:(\d+)\n"))
 
     def wait_for(self, pattern):
         while not (found := re.search(pattern, self.text)):
@@ -73,6 +72,12 @@ class Server:
         except OSError:  # the terminal's other end is gone
             pass
         return self.process.wait(timeout=60)
+
+
+class Server(OnTerminal):
+    def __init__(self, programs, name="tcp_echo_server"):
+        super().__init__(programs, name, "0")
+        self.port = int(self.wait_for(r"Serving on 127\.0\.0\.1:(\d+)\n"))
 
 
 def echo(programs):
@@ -183,16 +188,9 @@ def supervisor(programs):
     tool = "Z:" + tool if programs.emulator else tool
     supervise_two(programs, tool)
 
-    server = Server.__new__(Server)  # on a terminal, but without a port
-    import pty
-    server.terminal, end = pty.openpty()
-    server.process = subprocess.Popen(
-        programs.command("supervisor", "--back-off=0.01", "--deadline=0.2",
-                         f"failing={tool} exit 3", "missing=no-such-program",
-                         f"lasting={tool} sleepforever"),
-        stdin=subprocess.DEVNULL, stdout=end, stderr=end)
-    os.close(end)
-    server.raw, server.text = b"", ""
+    server = OnTerminal(programs, "supervisor", "--back-off=0.01", "--deadline=0.2",
+                        f"failing={tool} exit 3", "missing=no-such-program",
+                        f"lasting={tool} sleepforever")
     for pattern in (r"failing \|\x1b\[0m \* exited with (3)", r"starting again in (0\.01) s",
                     r"starting again in (0\.02) s", r"starting again in (0\.04) s",
                     r"missing \|\x1b\[0m \* exec no-such-program: (no such file or directory)",
@@ -201,6 +199,33 @@ def supervisor(programs):
     expect("its exit status after Ctrl+C", server.interrupt(), 0)
     if not re.search(r"lasting \|\x1b\[0m \* (ended by signal 15|exited with \d+)", server.text):
         sys.exit(f"the lasting one's end is not told in {server.text!r}")
+
+
+def supervisor_deadline(programs):
+    """Programs that do not end when asked, in whatever state Ctrl+C finds them."""
+    deaf = "trap '' TERM; sleep 1000 & echo deaf; while :; do sleep 1000; done"
+    # Its children live on and hold its output; they are told of by the group that they are in.
+    group_of = r"started, pid (\d+)"
+    supervisor = OnTerminal(programs, "supervisor", "--deadline=0.1", f'deaf=sh -c "{deaf}"')
+    supervisor.wait_for(r"\x1b\[0m (deaf)")
+    expect("its exit status", supervisor.interrupt(), 0)
+    if "ended by signal 9" not in supervisor.text:
+        sys.exit(f"the deaf one was not killed: {supervisor.text!r}")
+    os.killpg(int(re.search(group_of, supervisor.text)[1]), signal.SIGKILL)
+    for _ in range(20):  # Ctrl+C at any time: none is left
+        supervisor = OnTerminal(programs, "supervisor", "--deadline=0.05", "ready=echo yes",
+                                *[f"many{i}=sh -c \"trap '' TERM; while :; do sleep 1000; done\""
+                                  for i in range(8)])
+        supervisor.wait_for(r"(started)")
+        expect("its exit status", supervisor.interrupt(), 0)
+        started = re.findall(r"(many\d) \|\x1b\[0m \* started, pid (\d+)", supervisor.text)
+        ended = re.findall(r"(many\d) \|\x1b\[0m \* ended by signal 9", supervisor.text)
+        for _, pid in started:
+            try:
+                os.killpg(int(pid), signal.SIGKILL)  # of sleep
+            except ProcessLookupError:
+                pass
+        expect("those that were killed", sorted(ended), sorted(name for name, _ in started))
 
 
 def supervisor_as_process_1(programs):
@@ -248,6 +273,7 @@ if __name__ == "__main__":
     checks = dict(check_contract=check_contract, dns=dns, echo=echo, udp_echo=udp_echo,
                   nobody_listens=nobody_listens, supervisor=supervisor,
                   supervisor_as_process_1=supervisor_as_process_1,
+                  supervisor_deadline=supervisor_deadline,
                   bad_network=prints("bad_network", "500 networks, and the sum is right\n"),
                   register_socket=prints("register_socket", "Received: abc\n"),
                   watch_descriptor=prints("watch_descriptor", "Received: abc\n"))

@@ -322,6 +322,34 @@ TEST_CASE("a handle that the loop has already is refused, and goes on", "[T-159]
   CHECK(reading.protocol->received == "still here");
 }
 
+TEST_CASE("a handle that a task is about to take is nobody else's", "[T-159]") {
+  World world;
+  auto ends = make_pipe();
+  const ferry::NativeHandle number = ends.read.fileno();
+  ferry::Pipe again{number};
+  {
+    auto first = world.loop.connect_read_pipe(ferry::make<Recorder>, std::move(ends.read));
+    const auto text = thrown_by<std::invalid_argument>(
+        [&] { return world.loop.connect_read_pipe(ferry::make<Recorder>, std::move(again)); });
+    CHECK(text.find("is watched already") != text.npos);
+    static_cast<void>(again.detach());
+    CHECK_THROWS_AS(world.loop.add_reader(number, [] {}), ferry::MisuseError);
+    auto reading = world.run(std::move(first));
+    auto writing = write_end(world, std::move(ends.write));
+    writing.transport->write("all of it");
+    writing.transport->close();
+    world.run_until([&] { return reading.protocol->lost; });
+    CHECK(reading.protocol->received == "all of it");
+  }
+  // Nor is it when the task is dropped; then the number is anybody's.
+  ends = make_pipe();
+  { auto dropped = world.loop.connect_read_pipe(ferry::make<Recorder>, std::move(ends.read)); }
+  ends = make_pipe();
+  auto reading = read_end(world, std::move(ends.read));
+  reading.transport->close();
+  world.run_until([&] { return reading.protocol->lost; });
+}
+
 TEST_CASE("a pipe is handed over, and closed exactly once", "[T-160]") {
   World world;
   auto ends = make_pipe();

@@ -203,6 +203,18 @@ TEST_CASE("a cancelled communicate() takes its appetite with it", "[A-046][T-177
   world.run(process.wait());
 }
 
+TEST_CASE("a Process outlives what its loop had", "[T-024][A-046]") {
+  ferry::Loop loop{backend()};
+  const std::vector<std::string> argv{child_tool, "sleepforever"};
+  auto process = loop.run_until_complete(loop.create_subprocess_exec(argv));
+  process.kill();
+  loop.close();
+  const bool replaced = GENERATE(true, false);
+  if (replaced) process = {};
+  CHECK(static_cast<bool>(process) == !replaced);
+  await_no_children();
+}
+
 TEST_CASE("a Process outlives its loop", "[T-024][A-046]") {
   World world;
   ferry::Process process;

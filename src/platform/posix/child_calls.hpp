@@ -200,6 +200,10 @@ int start_thread(Run run) {
     }
   }) == 0 ? 0 : errno;
 }
+// 0: it runs; -1 and ECHILD: another part of the process was faster.
+inline pid_t waitpid(pid_t pid, int& status, int how) {
+  return through(Call::waitpid, -1, 0, [&](std::size_t) { return ::waitpid(pid, &status, how); });
+}
 inline int kill(pid_t pid, int signal) {
   return through(Call::kill, -1, 0, [&](std::size_t) { return ::kill(pid, signal); });
 }

@@ -109,6 +109,11 @@ void find_user(const SpawnSpec& spec, StartPlan& plan) {
                      : ::getpwnam_r(spec.user.c_str(), where...);
   });
   if (!known && !plan.user) nobody(spec, "user", spec.user);
+  if (!known && spec.group.empty()) {  // whose groups would it keep? Ours
+    throw OsError{std::make_error_code(std::errc::invalid_argument),
+                  "start " + spec.name() + ": user " + spec.user + " is not known to the system, "
+                  "and no group is given"};
+  }
   if (!known) return;
   plan.user = entry.pw_uid;
   if (spec.group.empty()) plan.group = entry.pw_gid;
@@ -376,6 +381,12 @@ Started start_shared(const StartPlan& plan) {
 Started start_shared(const StartPlan&) { return {-1, -1, StartStep::start, ENOSYS}; }
 #endif
 
+// Where the directory that the child is given matters to which program it is.
+bool is_relative(const std::vector<std::string>& candidates) {
+  return std::any_of(candidates.begin(), candidates.end(),
+                     [](const std::string& file) { return !file.starts_with('/'); });
+}
+
 }  // namespace
 
 StartPlan::StartPlan(const SpawnSpec& spec) {
@@ -395,7 +406,8 @@ StartPlan::StartPlan(const SpawnSpec& spec) {
   std::sort(handles.begin(), handles.end());
   if (!can_close_range()) highest_handle = highest_open_handle();
   new_session = spec.new_session;
-  if (spec.process_group) process_group = static_cast<pid_t>(*spec.process_group);
+  const bool led_already = spec.new_session && spec.process_group == 0;
+  if (spec.process_group && !led_already) process_group = static_cast<pid_t>(*spec.process_group);
   if (spec.umask) umask = static_cast<mode_t>(*spec.umask);
   if (!spec.user.empty()) find_user(spec, *this);
   if (!spec.group.empty()) find_group(spec, *this);
@@ -403,7 +415,8 @@ StartPlan::StartPlan(const SpawnSpec& spec) {
 }
 
 Started start_child(const StartPlan& plan) {
-  const bool by_call = features.spawn_call && !plan.umask && !plan.user && !plan.group;
+  const bool by_call = features.spawn_call && !plan.umask && !plan.user && !plan.group &&
+                       !(plan.directory != nullptr && is_relative(plan.candidates));
   // Who becomes somebody else has no business in our memory: the other could stop or signal him.
   const bool shares = features.shared_start && !plan.user && !plan.group;
   Started started = by_call             ? start_by_call(plan)

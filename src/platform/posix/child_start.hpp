@@ -48,7 +48,8 @@ struct Started {
 };
 // Returns once the child's program runs, or the child has failed and been reaped.
 Started start_child(const StartPlan& plan);
-// The same by posix_spawn(), which can do all but be somebody else or have another umask.
+// The same by posix_spawn(), which can do all but be somebody else, have another umask, or look for
+// a program from another directory on: macOS starts it, and says that it is not there.
 Started start_by_call(const StartPlan& plan);
 
 }  // namespace ferry::internal

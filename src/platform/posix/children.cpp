@@ -19,17 +19,16 @@ namespace {
 
 constexpr int unknown_status = 255;  // as asyncio has it
 
-Child::Exit exit_of(const siginfo_t& info) noexcept {
-  return {info.si_code == CLD_EXITED ? info.si_status : -info.si_status, true};
-}
-
 // The end of child `pid`, which is reaped by this; none: it runs. `how`: WNOHANG, or 0 to wait.
+// Not by waitid(): macOS' does not tell which signal it was, and takes a stop for an end.
 std::optional<Child::Exit> reap(pid_t pid, int how) noexcept {
-  siginfo_t info{};
-  while (calls::waitid(pid, info, WEXITED | how) == -1) {
+  int status = 0;
+  pid_t ended;
+  while ((ended = calls::waitpid(pid, status, how)) == -1) {
     if (errno != EINTR) return Child::Exit{unknown_status, false};  // ECHILD: taken by others
   }
-  return info.si_pid == 0 ? std::nullopt : std::optional{exit_of(info)};
+  if (ended == 0) return std::nullopt;
+  return Child::Exit{WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status), true};
 }
 
 // A thread that waits for the end of `pid`, leaves the child to be reaped, and then calls `ended`.
@@ -62,10 +61,7 @@ class Unreaped {
   std::mutex mutex_;
   std::vector<pid_t> pids_;
 };
-Unreaped& unreaped() {
-  static auto* const all = new Unreaped;
-  return *all;
-}
+constinit PerProcess<Unreaped> unreaped;
 
 class PosixChild final : public Child, private IoHandler {
  public:
@@ -79,7 +75,7 @@ class PosixChild final : public Child, private IoHandler {
     if (running_ && io_ == nullptr) signal_now(SIGKILL);
     if (pidfd_) pidfd_.close();
     if (!running_ || reap(pid_, WNOHANG)) return;
-    if (wait_in_thread(pid_, [pid = pid_] { reap(pid, 0); }) != 0) unreaped().add(pid_);
+    if (wait_in_thread(pid_, [pid = pid_] { reap(pid, 0); }) != 0) unreaped.get().add(pid_);
   }
 
   long pid() const noexcept override { return pid_; }
@@ -186,6 +182,21 @@ struct TheirEnds {
   Pipe null;
 };
 
+bool is_open(NativeHandle handle) { return ::fcntl(static_cast<int>(handle), F_GETFD) != -1; }
+
+// Before anything is opened: what is closed here could be our own pipe's number a moment later.
+Error check_handles(const SpawnSpec& spec) {
+  for (const Stdio& stream : spec.streams) {
+    if (stream.kind() == Stdio::Kind::handle && !is_open(stream.handle())) {
+      return last_error(context_of(spec, StartStep::streams));
+    }
+  }
+  for (const NativeHandle handle : spec.handles) {
+    if (!is_open(handle)) return last_error(context_of(spec, StartStep::handles));
+  }
+  return {};
+}
+
 Error make_streams(const SpawnSpec& spec, StartPlan& plan, TheirEnds& theirs,
                    std::array<Pipe, 3>& ours) {
   for (std::size_t i = 0; i < 3; ++i) {
@@ -219,15 +230,16 @@ Error make_streams(const SpawnSpec& spec, StartPlan& plan, TheirEnds& theirs,
 // (T-165): one start at a time.
 std::unique_lock<std::mutex> alone() {
   if (features.pipe2) return {};
-  static auto* const mutex = new std::mutex;
-  return std::unique_lock{*mutex};
+  static constinit PerProcess<std::mutex> mutex;
+  return std::unique_lock{mutex.get()};
 }
 
 Spawned start(const SpawnSpec& spec) {
   Spawned spawned;
   try {
-    unreaped().look();
+    unreaped.get().look();
     const auto lock = alone();
+    if ((spawned.error = check_handles(spec))) return spawned;
     StartPlan plan{spec};
     TheirEnds theirs;
     std::array<Pipe, 3> ours;
@@ -246,7 +258,9 @@ Spawned start(const SpawnSpec& spec) {
 }
 
 // A start that hangs (a file on a network that is gone) does not hold up the end of the process.
-constinit SharedWorkers workers{16};
+constinit SharedWorkers<16> workers;
+
+bool is_descriptor(NativeHandle handle) { return handle >= 0 && std::in_range<int>(handle); }
 
 struct Job {
   SpawnSpec spec;
@@ -267,7 +281,24 @@ class PosixChildren final : public Children {
 
 }  // namespace
 
-void check_spawn(const SpawnSpec&) {}
+void check_spawn(const SpawnSpec& spec) {
+  const auto refuse = [&](const std::string& what, auto number) {
+    throw std::invalid_argument{"start " + spec.name() + ": " + what + " " +
+                                std::to_string(number) + " cannot be"};
+  };
+  for (const Stdio& stream : spec.streams) {
+    if (stream.kind() == Stdio::Kind::handle && !is_descriptor(stream.handle())) {
+      refuse("handle", stream.handle());
+    }
+  }
+  for (const NativeHandle handle : spec.handles) {
+    if (!is_descriptor(handle)) refuse("handle", handle);
+  }
+  if (spec.process_group && !std::in_range<pid_t>(*spec.process_group)) {
+    refuse("process group", *spec.process_group);
+  }
+  if (spec.umask && *spec.umask > 07777) refuse("umask", *spec.umask);
+}
 
 std::unique_ptr<Children> make_children() { return std::make_unique<PosixChildren>(); }
 

@@ -3,6 +3,7 @@
 
 #include "platform/posix/pipe_calls.hpp"
 #include "platform/sockets/parts.hpp"
+#include "platform/sockets/per_process.hpp"
 #include "platform/sockets/socket_address.hpp"
 #include "platform/sockets/socket_channel_impl.hpp"
 
@@ -87,10 +88,7 @@ class AdoptedHandles {
   std::mutex mutex_;
   std::vector<Entry> entries_;
 };
-AdoptedHandles& adopted_handles() {
-  static auto* const all = new AdoptedHandles;
-  return *all;
-}
+constinit PerProcess<AdoptedHandles> adopted_handles;
 
 std::string name_of(const Pipe& end) { return "handle " + std::to_string(end.fileno()); }
 
@@ -169,7 +167,7 @@ class PosixPipes final : public Pipes {
     if (flags == -1 || (blocks && calls::fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)) {
       last_error("make " + name_of(end) + " non-blocking").raise();
     }
-    adopted_handles().take(fd, blocks);
+    adopted_handles.get().take(fd, blocks);
     const PipeCalls of{direction, kind, true, static_cast<int>(keeper.detach())};
     return std::make_unique<SocketChannel<PipeCalls>>(of, io, Socket{end.detach()}, 0);
   }
@@ -260,7 +258,7 @@ std::ptrdiff_t PipeCalls::sendmsg(NativeHandle handle, Part* parts, std::size_t 
 
 int PipeCalls::close(NativeHandle handle) const {
   if (grown_) large_pipes.fetch_sub(1);
-  if (adopted_) adopted_handles().let_go(static_cast<int>(handle));
+  if (adopted_) adopted_handles.get().let_go(static_cast<int>(handle));
   if (keeper_ != -1) calls::close(keeper_);
   return calls::close(handle);
 }

@@ -2,24 +2,72 @@
 #include "platform/posix/calls.hpp"
 #include "platform/signal_mailbox.hpp"
 #include "platform/sockets/parts.hpp"
+#include "platform/sockets/socket_address.hpp"
+
+#include <pthread.h>
 
 #include <array>
+#include <atomic>
+#include <cerrno>
 #include <mutex>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 namespace ferry::internal {
 namespace {
 
 constexpr int signal_count = 65;  // what a mailbox has bits for
 std::array<struct sigaction, signal_count> former{};  // of those that our handler replaced
-std::mutex mutex;  // dispositions are looked at and changed under it, by all loops
 
-// The handler of all loops.
-extern "C" void on_signal(int number) { SignalMailbox::deliver_to_all(number, ::getpid()); }
+// Dispositions are looked at and changed under it, by all loops. A handler may try it: it must not
+// wait, because it may have interrupted who holds it.
+class Changing {
+ public:
+  void lock() noexcept {
+    while (!try_lock()) std::this_thread::yield();
+  }
+  bool try_lock() noexcept { return !held_.test_and_set(std::memory_order_acquire); }
+  void unlock() noexcept { held_.clear(std::memory_order_release); }
+
+ private:
+  std::atomic_flag held_;
+};
+constinit Changing changing;
+
+extern "C" void on_signal(int number);
 
 bool is_ours(const struct sigaction& action) noexcept {
   return (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == &on_signal;
+}
+
+bool is_wanted(int number) noexcept {
+  return (SignalMailbox::wanted_by_all(::getpid()) & SignalMailbox::bit(number)) != 0;
+}
+
+// Nobody wants it, and yet our handler is there: a library has put it back that had replaced it
+// before, or this is a forked child. What was there before us is meant.
+void pass_on(int number) noexcept {
+  if (!changing.try_lock()) return;  // it comes while that changes
+  struct sigaction now {};
+  if (!is_wanted(number) && calls::sigaction(number, nullptr, &now) == 0 && is_ours(now)) {
+    calls::sigaction(number, &former[static_cast<std::size_t>(number)], nullptr);
+    ::raise(number);  // once this handler has returned
+  }
+  changing.unlock();
+}
+
+// In a process that was forked just now, maybe while another thread was at work in here.
+void begin_anew() {
+  SignalMailbox::forget_handlers();
+  changing.unlock();
+}
+
+// The handler of all loops.
+extern "C" void on_signal(int number) {
+  const int error = errno;
+  if (!SignalMailbox::deliver_to_all(number, ::getpid())) pass_on(number);
+  errno = error;
 }
 
 // False: it cannot be caught.
@@ -52,8 +100,10 @@ class PosixSignals final : public Signals {
     if (number < 1 || number >= signal_count || number == SIGKILL || number == SIGSTOP) {
       refuse(number);
     }
+    static const int told_of_forks = ::pthread_atfork(nullptr, nullptr, &begin_anew);
+    if (told_of_forks != 0) os_error(told_of_forks, "take signals").raise();
     if (box_ == nullptr) box_ = &SignalMailbox::claim(poller_);
-    const std::lock_guard lock{mutex};
+    const std::lock_guard lock{changing};
     const bool new_to_us = !box_->wants(number);
     box_->want(number, ::getpid());  // first: the handler may be called at once
     if (put_in_place(number)) return;
@@ -63,11 +113,10 @@ class PosixSignals final : public Signals {
 
   void give_back(int number) noexcept override {
     if (box_ == nullptr || !box_->wants(number)) return;
-    const std::lock_guard lock{mutex};
+    const std::lock_guard lock{changing};
     // What comes between these two is dropped as well.
     box_->want_no_more(number);
-    const auto wanted = SignalMailbox::wanted_by_all(::getpid());
-    if ((wanted & SignalMailbox::bit(number)) == 0) put_former_back(number);
+    if (!is_wanted(number)) put_former_back(number);
   }
 
   std::uint64_t fetch() noexcept override { return box_ == nullptr ? 0 : box_->fetch(); }

@@ -23,7 +23,7 @@ enum class Call : unsigned char {
   eventfd, kqueue, kevent_change, kevent_trigger, kevent_wait, poll, pipe, read, write, unlink,
   stat, fstat, getaddrinfo, sigaction, open,
   spawn, dup, setsid, setpgid, chdir, setgroups, setgid, setuid, close_range, exec, pidfd, waitid,
-  kill, thread,
+  waitpid, kill, thread,
   port_create, port_wait, port_post, afd_open, afd_poll, afd_cancel, base_handle,
   pipe_attach, pipe_wait, pipe_listen, exit_wait, exit_code,
   count,

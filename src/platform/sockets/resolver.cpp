@@ -67,7 +67,7 @@ Answer look_up(const Query& query) {
 }
 
 // A look-up that hangs must not hold up the end of the process (T-135).
-constinit SharedWorkers workers{8};
+constinit SharedWorkers<8> workers;
 
 struct Job {
   Query query;

@@ -185,6 +185,20 @@ class PassedHandles {
   bool good_ = true;
 };
 
+bool is_open(NativeHandle handle) {
+  DWORD flags = 0;
+  return ::GetHandleInformation(reinterpret_cast<HANDLE>(handle), &flags) != 0;
+}
+
+// Before anything is opened: what is closed here could be our own pipe's number a moment later.
+Error check_handles(const SpawnSpec& spec) {
+  bool open = std::all_of(spec.handles.begin(), spec.handles.end(), is_open);
+  for (const Stdio& stream : spec.streams) {
+    if (stream.kind() == Stdio::Kind::handle && !is_open(stream.handle())) open = false;
+  }
+  return open ? Error{} : os_error(EBADF, context_of(spec) + "handles");
+}
+
 bool is_file(const std::string& path) {
   const DWORD facts = ::GetFileAttributesW(to_wide(path).c_str());
   return facts != INVALID_FILE_ATTRIBUTES && (facts & FILE_ATTRIBUTE_DIRECTORY) == 0;
@@ -251,6 +265,7 @@ void start(const SpawnSpec& spec, Spawned& spawned) {
   std::string program;
   std::wstring environment;
   calls::ProcessPlan plan;
+  if ((spawned.error = check_handles(spec))) return;
   if ((spawned.error = make_plan(spec, program, environment, plan))) return;
   Streams streams;
   std::array<Pipe, 3> ours;
@@ -280,7 +295,7 @@ void start(const SpawnSpec& spec, Spawned& spawned) {
 }
 
 // A start that hangs (a file on a network that is gone) does not hold up the end of the process.
-constinit SharedWorkers workers{16};
+constinit SharedWorkers<16> workers;
 
 Spawned started(const SpawnSpec& spec) {
   Spawned spawned;
@@ -309,9 +324,9 @@ class WindowsChildren final : public Children {
   }
 };
 
-void must_be_utf8(const std::string& text, const char* what) {
+void must_be_utf8(const SpawnSpec& spec, const std::string& text, const char* what) {
   if (text.empty() || !to_wide(text).empty()) return;
-  throw std::invalid_argument{std::string{"start a child: "} + what + " is not UTF-8"};
+  throw std::invalid_argument{context_of(spec) + what + " is not UTF-8"};
 }
 
 }  // namespace
@@ -320,21 +335,22 @@ void check_spawn(const SpawnSpec& spec) {
   const bool only_posix = spec.new_session || spec.umask || !spec.user.empty() ||
                           !spec.group.empty() || spec.process_group.value_or(0) != 0;
   if (only_posix) {
-    throw NotSupported{"start a child: sessions, groups of other processes, umask, user and "
-                       "group are POSIX systems' only"};
+    throw NotSupported{context_of(spec) +
+                       "sessions, groups of other processes, umask, user and group are POSIX "
+                       "systems' only"};
   }
-  must_be_utf8(spec.program, "the program's name");
-  must_be_utf8(spec.shell_command, "the command");
-  must_be_utf8(spec.directory, "the directory");
-  for (const std::string& argument : spec.arguments) must_be_utf8(argument, "an argument");
-  for (const std::string& entry : spec.environment) must_be_utf8(entry, "a variable");
+  must_be_utf8(spec, spec.program, "the program's name");
+  must_be_utf8(spec, spec.shell_command, "the command");
+  must_be_utf8(spec, spec.directory, "the directory");
+  for (const std::string& argument : spec.arguments) must_be_utf8(spec, argument, "an argument");
+  for (const std::string& entry : spec.environment) must_be_utf8(spec, entry, "a variable");
   if (is_batch_file(spec.program)) {
-    throw std::invalid_argument{
-        "start a child: " + spec.program +
-        " is a batch file, and its arguments cannot be quoted safely; subprocess_shell() runs it"};
+    throw std::invalid_argument{context_of(spec) +
+                                "it is a batch file, and its arguments cannot be quoted safely; "
+                                "subprocess_shell() runs it"};
   }
   if (!spec.arguments.empty() && spec.arguments.front().find('"') != std::string::npos) {
-    throw std::invalid_argument{"start a child: the program's name has a quote inside"};
+    throw std::invalid_argument{context_of(spec) + "the program's name has a quote inside"};
   }
 }
 

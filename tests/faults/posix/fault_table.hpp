@@ -170,8 +170,10 @@ inline const std::vector<CallFaults> fault_table = {
     // --- Its life ---
     // A thread waits for the child then.
     {Call::pidfd, "pidfd", {EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSYS, ESRCH}, unharmed},
+    {Call::waitpid, "waitpid, tried again", {EINTR}, unharmed},
+    {Call::waitpid, "waitpid", {ECHILD}, handler},  // told by a warning, and as 255
     {Call::waitid, "waitid, tried again", {EINTR}, unharmed},
-    // Told by a warning, and as 255. Who asks before he signals is told that there is nobody.
+    // Who asks before he signals is told that there is nobody.
     {Call::waitid, "waitid", {ECHILD}, handler | caller},
     {Call::kill, "kill", {EPERM, ESRCH}, caller | unharmed},
     {Call::thread, "thread", {EAGAIN}, opener | unharmed},

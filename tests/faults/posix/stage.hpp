@@ -96,7 +96,8 @@ class Injector final : public ferry::internal::calls::Hook {
   // What is said of a child that has ended cannot be while it runs.
   static bool can_be(Call call, int error) {
     // Somebody was faster.
-    if (call == Call::waitid && error == ECHILD) return ::waitpid(-1, nullptr, WNOHANG) > 0;
+    const bool waits = call == Call::waitid || call == Call::waitpid;
+    if (waits && error == ECHILD) return ::waitpid(-1, nullptr, WNOHANG) > 0;
     if (call != Call::kevent_change || error != ESRCH) return true;
     siginfo_t info{};
     const int answer = ::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT);
