@@ -6,8 +6,8 @@
 //   supervisor web="python3 -m http.server" clock="sh -c 'while date; do sleep 1; done'"
 //
 // A program that ends with 0 is done. Ctrl+C asks all of them to stop (SIGTERM; Windows ends them
-// at once) and kills what still runs at the deadline, 5 seconds later. Whatever a program has started
-// itself and left behind is not waited for.
+// at once) and kills what still runs at the deadline, 5 seconds later. Whatever a program has
+// started itself and left behind is not waited for.
 #include <ferry/ferry.hpp>
 
 #include <algorithm>

@@ -217,17 +217,24 @@ class FERRY_API Loop {
 
   // Until stop(). Throws MisuseError inside a running loop or on a closed one (T-194).
   void run_forever();
-  // Runs until `task` or `future` is done, and returns its result or throws what it threw. If
-  // stop() ends the run first: MisuseError, and the task lives on.
+  // Runs until `task` or `future` is done, and returns its result (of a future a copy, if it can be
+  // copied) or throws what it threw. If stop() ends the run first: MisuseError, and the task lives
+  // on. MisuseError for another loop's future.
   template <class T>
   T run_until_complete(Task<T> task) {
     check_can_run();  // else it would begin without anybody waiting for it
-    return run_until_complete(create_task(std::move(task)));
+    Future<T> future = create_task(std::move(task));
+    run_until_done(*future.state_);
+    return future.take_result();
   }
   template <class T>
   T run_until_complete(Future<T> future) {
     run_until_done(*future.state_);
-    return future.take_result();
+    if constexpr (std::is_void_v<T> || std::is_copy_constructible_v<T>) {
+      return future.result();  // others may have the future as well
+    } else {
+      return future.take_result();
+    }
   }
   // The current turn is finished, then run_forever() returns; before a run: after one turn. If
   // run_until_complete() ends by itself in that very turn, the next run_forever() is meant (T-193).

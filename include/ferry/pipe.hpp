@@ -24,8 +24,9 @@ class PipeView {
 inline constexpr InfoKey<PipeView> pipe{"pipe"};
 
 // One end of a pipe, move-only; its destructor closes it. What connect_read_pipe() and
-// connect_write_pipe() take over: also a FIFO, a terminal or another character device, a socket
-// (POSIX), a named pipe that was opened for overlapped I/O (Windows).
+// connect_write_pipe() take over: also a FIFO, a terminal or another character device that the
+// system can watch (not /dev/null), a socket (POSIX), a named pipe that was opened for overlapped
+// I/O (Windows).
 class FERRY_API Pipe {
  public:
   Pipe() noexcept = default;
@@ -45,8 +46,9 @@ class FERRY_API Pipe {
   NativeHandle handle_ = invalid_handle;
 };
 
-// The two ends of a new pipe. Neither blocks nor is inherited; both suit the calls above. Throws
-// OsError.
+// The two ends of a new pipe, for the calls above, or for children (Stdio::handle()): they block,
+// until a transport takes them over, and are not inherited. (On Windows both are for overlapped
+// I/O.) Throws OsError.
 struct PipePair {
   Pipe read;
   Pipe write;

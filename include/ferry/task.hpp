@@ -34,6 +34,7 @@ class FERRY_API RootTask : public std::enable_shared_from_this<RootTask> {
   void drop() noexcept;  // the loop ends: destroys the frames
   bool take_cancel() noexcept { return std::exchange(cancel_requested_, false); }
   void waits_for(FutureState* future) noexcept { waiting_ = future; }
+  const ControlRef& loop() const noexcept { return loop_; }
 
  protected:
   virtual std::coroutine_handle<> top() const noexcept = 0;

@@ -12,9 +12,20 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace ferry::internal {
+
+// How errors name a program or a command line: by its beginning.
+inline std::string shown(std::string_view name) {
+  constexpr std::size_t most = 200;
+  name = name.substr(0, name.find('\0'));
+  if (name.size() <= most) return std::string{name};
+  std::size_t end = most;
+  while (end > 0 && (static_cast<unsigned char>(name[end]) & 0xc0) == 0x80) --end;  // of UTF-8
+  return std::string{name.substr(0, end)} + "...";
+}
 
 // Everything that the start of a child needs, copied and checked: no text has a NUL.
 struct SpawnSpec {
@@ -30,10 +41,10 @@ struct SpawnSpec {
   std::optional<unsigned> umask;
   std::string user, group;  // names or numbers; empty: this process's
 
-  // What an error names: "exec /bin/nope".
   const std::string& name() const noexcept {
     return shell_command.empty() ? program : shell_command;
   }
+  std::string shown_name() const { return shown(name()); }  // what an error names
 };
 
 // Throws what `spec` cannot be here: NotSupported for what this system does not have.

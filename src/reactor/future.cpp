@@ -75,6 +75,9 @@ void FutureState::add_done_callback(Callback callback) {
 }
 
 void FutureState::wait(Waiter& waiter, RootTask& root, std::coroutine_handle<> frame) {
+  if (loop_.core() != root.loop().core()) {  // it would never wake
+    throw MisuseError{"co_await: the future is another loop's"};
+  }
   waiter.root_ = &root;
   waiter.frame_ = frame;
   waiter.future_ = this;

@@ -42,6 +42,9 @@ void LoopCore::run() {
 
 void LoopCore::run_until_done(FutureState& future) {
   check_can_run("run_until_complete");
+  if (future.loop().core() != this) {
+    throw MisuseError{"run_until_complete: the future is another loop's"};
+  }
   if (!future.done()) {
     struct Waiting {  // also if the run throws
       std::shared_ptr<bool> on = std::make_shared<bool>(true);

@@ -51,7 +51,8 @@ Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Pipe end, Di
 }
 
 // Throws, and leaves the pipe with its caller.
-[[nodiscard]] Claim check_pipe(LoopCore& core, const char* call, const Pipe& end, Direction direction) {
+[[nodiscard]] Claim check_pipe(LoopCore& core, const char* call, const Pipe& end,
+                               Direction direction) {
   core.check_usable(call);
   core.check_thread(call);
   if (!end) throw std::invalid_argument{std::string{call} + ": the pipe is empty"};
@@ -59,7 +60,7 @@ Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Pipe end, Di
   if (error == std::errc::invalid_argument) {
     throw std::invalid_argument{std::string{call} + ": " + std::string{error.what()}};
   }
-  error.raise();
+  if (error) Error::worded(error.code(), std::string{call} + ": " + std::string{error.what()}).raise();
   return Claim{core, end.fileno()};
 }
 

@@ -5,6 +5,8 @@
 #include <ferry/process.hpp>
 
 #include <array>
+#include <initializer_list>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -56,6 +58,36 @@ class ProcessProtocol final : public SubprocessProtocol {
     resume(fd);
     return taken;
   }
+  // A stream of the child's is read by one at a time: who began keeps this until he is done.
+  class Reader {
+   public:
+    // Throws MisuseError: somebody reads one of these.
+    Reader(std::shared_ptr<ProcessProtocol> of, const char* call, std::initializer_list<int> fds)
+        : of_{std::move(of)} {
+      for (const int fd : fds) {
+        if ((of_->read_ & (1 << fd)) != 0) {
+          throw MisuseError{std::string{call} + ": somebody reads the child's " +
+                            std::to_string(fd) + " already"};
+        }
+        fds_ |= 1 << fd;
+      }
+      of_->read_ |= fds_;
+    }
+    Reader(Reader&&) noexcept = default;
+    Reader& operator=(Reader&&) = delete;
+    ~Reader() {
+      if (of_) of_->read_ &= ~fds_;
+    }
+
+   private:
+    std::shared_ptr<ProcessProtocol> of_;
+    int fds_ = 0;
+  };
+
+  // We closed the child's stdin, after what was written.
+  void stdin_closed() noexcept { stdin_closed_ = true; }
+  bool is_stdin_closed() const noexcept { return stdin_closed_; }
+
   // Everything is wanted: reading does not pause any more, until it is not.
   void want_all(bool wanted) {
     wants_all_ = wanted;
@@ -92,9 +124,10 @@ class ProcessProtocol final : public SubprocessProtocol {
     stream(fd).ended = true;
     stream(fd).error = exc;
     if (fd == 0) {
-      stdin_error_ = exc ? exc
-                         : Error{std::make_error_code(std::errc::broken_pipe),
-                                 "write to the child's stdin"};
+      // It has all, if it was we who closed it.
+      stdin_error_ = exc || stdin_closed_ ? exc
+                                          : Error{std::make_error_code(std::errc::broken_pipe),
+                                                  "write to the child's stdin"};
       paused_ = false;
     }
     changed();
@@ -139,6 +172,8 @@ class ProcessProtocol final : public SubprocessProtocol {
   bool paused_ = false;
   bool wants_all_ = false;
   bool dropped_ = false;
+  bool stdin_closed_ = false;
+  int read_ = 0;  // bits of the streams that have a Reader
 };
 
 namespace {
@@ -152,7 +187,10 @@ Task<int> wait(Transport transport, Protocol protocol) {
   co_return *transport->get_returncode();
 }
 
-Task<Process::Output> communicate(Transport transport, Protocol protocol) {
+using Reader = ProcessProtocol::Reader;
+
+Task<Process::Output> communicate(Transport transport, Protocol protocol, Reader reader) {
+  const Reader until_done = std::move(reader);
   struct Wanting {  // also if it is cancelled
     ProcessProtocol& protocol;
     explicit Wanting(ProcessProtocol& of) : protocol{of} { protocol.want_all(true); }
@@ -174,7 +212,9 @@ Task<void> drain([[maybe_unused]] Transport transport, Protocol protocol) {
   protocol->stdin_error().raise();
 }
 
-Task<std::string> read([[maybe_unused]] Transport transport, Protocol protocol, int fd) {
+Task<std::string> read([[maybe_unused]] Transport transport, Protocol protocol, int fd,
+                       Reader reader) {
+  const Reader until_done = std::move(reader);
   while (protocol->text(fd).empty() && !protocol->ended(fd)) co_await protocol->change();
   if (protocol->text(fd).empty()) protocol->error(fd).raise();
   co_return protocol->take(fd);
@@ -190,30 +230,35 @@ Process::Process(std::shared_ptr<SubprocessTransport> transport,
 Task<int> Process::wait() const { return internal::wait(transport_, protocol_); }
 
 Task<Process::Output> Process::communicate(BytesView input) const {
+  internal::Reader reader{protocol_, "communicate", {1, 2}};
   const auto end = transport_->stdin_pipe();
   if (end) {
-    end->write(input);
-    end->close();
+    if (!input.empty()) end->write(input);
+    close_stdin();
   } else if (!input.empty()) {
     throw MisuseError{"communicate: the child's stdin is no pipe"};
   }
-  return internal::communicate(transport_, protocol_);
+  return internal::communicate(transport_, protocol_, std::move(reader));
 }
 
 Task<void> Process::write(BytesView data) const {
   const auto end = transport_->stdin_pipe();
   if (!end) throw MisuseError{"write: the child's stdin is no pipe"};
+  if (protocol_->is_stdin_closed()) throw MisuseError{"write: the child's stdin was closed"};
   end->write(data);
   return internal::drain(transport_, protocol_);
 }
 
 void Process::close_stdin() const {
-  if (const auto end = transport_->stdin_pipe()) end->close();
+  const auto end = transport_->stdin_pipe();
+  if (!end) return;
+  if (!end->is_closing()) protocol_->stdin_closed();
+  end->close();
 }
 
 Task<std::string> Process::read(int fd) const {
   if (fd != 1 && fd != 2) throw std::invalid_argument{"read: a child is read at 1 and 2"};
-  return internal::read(transport_, protocol_, fd);
+  return internal::read(transport_, protocol_, fd, {protocol_, "read", {fd}});
 }
 
 Task<Process> Loop::create_subprocess_exec(const Arguments& argv, SubprocessOptions options,

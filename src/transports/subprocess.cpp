@@ -39,9 +39,8 @@ class SpecMaker {
 
  private:
   [[noreturn]] void refuse(const std::string& why) const {
-    const std::string_view name = name_.substr(0, name_.find('\0'));
-    throw std::invalid_argument{"start " + std::string{name.empty() ? "a child" : name} + ": " +
-                                why};
+    const std::string name = shown(name_);
+    throw std::invalid_argument{"start " + (name.empty() ? "a child" : name) + ": " + why};
   }
   std::string without_nul(std::string_view text, const char* what) const {
     if (text.find('\0') != text.npos) refuse(std::string{what} + " has a NUL inside");
@@ -92,8 +91,8 @@ class SpecMaker {
 Task<Made> start(LoopCore* core, SubprocessProtocolFactory factory, SpawnSpec spec,
                  std::optional<Seconds> kill_after) {
   std::shared_ptr<SubprocessProtocol> protocol = factory();  // if it throws, nothing is started
-  if (!protocol) throw std::invalid_argument{"start " + spec.name() + ": the protocol is null"};
-  ChildTransport::Setup setup{spec.name(), kill_after, factory.where()};
+  if (!protocol) throw std::invalid_argument{"start " + spec.shown_name() + ": the protocol is null"};
+  ChildTransport::Setup setup{spec.shown_name(), kill_after, factory.where()};
   Spawned spawned = co_await core->spawn(std::move(spec));
   spawned.error.raise();
   Opening<ChildTransport> opening{core->loop()};

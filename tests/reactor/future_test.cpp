@@ -257,3 +257,24 @@ TEST_CASE("a future outlives its loop and does nothing then", "[T-024]") {
   }
   failed.set_exception(boom());  // nobody is there to hear of it
 }
+
+TEST_CASE("a future of another loop is refused, not waited for", "[T-199]") {
+  World world;
+  ferry::Loop other{backend()};
+  auto future = other.create_future<int>();
+  CHECK_THROWS_WITH(world.loop.run_until_complete(future),
+                    "run_until_complete: the future is another loop's");
+  auto task = wait_for(future);
+  CHECK_THROWS_WITH(world.loop.run_until_complete(std::move(task)),
+                    "co_await: the future is another loop's");
+  future.set_result(1);
+  CHECK(other.run_until_complete(future) == 1);
+}
+
+TEST_CASE("the result of a future is still there for others who have it", "[S-094]") {
+  World world;
+  auto future = world.loop.create_future<std::string>();
+  world.loop.call_soon([&] { future.set_result("too long to be kept inside of a string"); });
+  const std::string first = world.loop.run_until_complete(future);
+  CHECK(first == future.result());
+}

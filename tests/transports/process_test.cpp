@@ -156,6 +156,37 @@ TEST_CASE("one reader, one writer and one waiter may wait at once", "[A-046]") {
   CHECK(world.run(process.read()).empty());
 }
 
+TEST_CASE("a stream of a Process has one reader at a time", "[A-046]") {
+  World world;
+  const auto process = start(world, {"cat"});
+  const auto refused = [&](auto call) { return thrown_by<ferry::MisuseError>(call); };
+  auto reading = world.loop.create_task(process.read());
+  CHECK(refused([&] { return process.read(); }) == "read: somebody reads the child's 1 already");
+  CHECK(refused([&] { return process.communicate("lost"); }) ==
+        "communicate: somebody reads the child's 1 already");
+  world.run(process.write("for the first"));
+  world.run_until([&] { return reading.done(); });
+  CHECK(reading.result() == "for the first");
+  { auto never_run = process.read(); }
+  auto all = world.loop.create_task(process.communicate("all"));
+  CHECK(refused([&] { return process.communicate(); }) ==
+        "communicate: somebody reads the child's 1 already");
+  CHECK(refused([&] { return process.read(2); }) == "read: somebody reads the child's 2 already");
+  world.run_until([&] { return all.done(); });
+  CHECK(all.result().out == "all");
+}
+
+TEST_CASE("what was written before stdin was closed is no error", "[A-046]") {
+  World world;
+  const auto process = start(world, {"cat"});
+  auto writing = process.write("all of it");
+  process.close_stdin();
+  CHECK(thrown_by<ferry::MisuseError>([&] { return process.write("more"); }) ==
+        "write: the child's stdin was closed");
+  CHECK(world.run(process.communicate()).out == "all of it");
+  world.run(std::move(writing));
+}
+
 TEST_CASE("a Process that is dropped reads on for its child", "[T-173][T-177]") {
   World world;
   auto process = start(world, {"print", "3000000"});
@@ -172,11 +203,13 @@ TEST_CASE("who waits for a Process may give up", "[A-046]") {
   const auto process = start(world, {"cat"});
   for (int i = 0; i < 100; ++i) {
     auto reading = world.loop.create_task(process.read());
-    auto all = world.loop.create_task(process.communicate());
     world.settle();
     reading.cancel();
+    world.run_until([&] { return reading.done(); });
+    auto all = world.loop.create_task(process.communicate());
+    world.settle();
     all.cancel();
-    world.run_until([&] { return reading.done() && all.done(); });
+    world.run_until([&] { return all.done(); });
     if (i == 0) {
       // communicate() has closed stdin; the child ends, and what it said can still be read.
       CHECK(world.run(process.wait()) == 0);

@@ -64,21 +64,17 @@ int socket_pair(NativeHandle (&pair)[2]) {
   return answer;
 }
 
-int pipe(int* pair) {
+int pipe(int* pair, Blocking blocking) {
   const bool flagged = features.pipe2;
+  const int flags = O_CLOEXEC | (blocking == Blocking::no ? O_NONBLOCK : 0);
   const int made = through(Call::pipe, -1, 0, [&](std::size_t) {
-    return flagged ? pipe2(pair, O_NONBLOCK | O_CLOEXEC) : ::pipe(pair);
+    return flagged ? pipe2(pair, flags) : ::pipe(pair);
   });
-  return made == 0 ? complete_pair(pair, Blocking::no, flagged) : made;
+  return made == 0 ? complete_pair(pair, blocking, flagged) : made;
 }
 
 int child_pipe(int* pair, int ours) {
-  const bool flagged = features.pipe2;
-  const int made = through(Call::pipe, -1, 0, [&](std::size_t) {
-    return flagged ? pipe2(pair, O_CLOEXEC) : ::pipe(pair);
-  });
-  if (made != 0) return made;
-  if (complete_pair(pair, Blocking::yes, flagged) != 0) return -1;
+  if (pipe(pair, Blocking::yes) != 0) return -1;
   // A new one has no other flags that could be set.
   if (fcntl(pair[ours], F_SETFL, O_NONBLOCK) == 0) return 0;
   const int error = errno;

@@ -224,7 +224,7 @@ inline int unlink(const char* path) {
 inline int poll(pollfd* set, nfds_t count, int timeout) {
   return through(Call::poll, -1, 0, [&](std::size_t) { return ::poll(set, count, timeout); });
 }
-int pipe(int* pair);
+int pipe(int* pair, Blocking blocking = Blocking::no);
 // The same, but only our end does not block: 0 is the one that is read.
 int child_pipe(int* pair, int ours);
 inline ssize_t writev(int fd, const iovec* parts, int count) {

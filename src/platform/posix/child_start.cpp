@@ -87,7 +87,7 @@ std::optional<unsigned> as_number(std::string_view text) {
 
 [[noreturn]] void nobody(const SpawnSpec& spec, const char* what, const std::string& name) {
   throw OsError{std::make_error_code(std::errc::invalid_argument),
-                "start " + spec.name() + ": no such " + what + ": " + name};
+                "start " + spec.shown_name() + ": no such " + what + ": " + name};
 }
 
 // Asks the system's database `ask(entry, buffer, size, found)`, whatever room that needs.
@@ -111,7 +111,7 @@ void find_user(const SpawnSpec& spec, StartPlan& plan) {
   if (!known && !plan.user) nobody(spec, "user", spec.user);
   if (!known && spec.group.empty()) {  // whose groups would it keep? Ours
     throw OsError{std::make_error_code(std::errc::invalid_argument),
-                  "start " + spec.name() + ": user " + spec.user + " is not known to the system, "
+                  "start " + spec.shown_name() + ": user " + spec.user + " is not known to the system, "
                   "and no group is given"};
   }
   if (!known) return;
@@ -180,7 +180,6 @@ constexpr int born_meanwhile = 256;
 struct Outcome {
   StartStep step = StartStep::start;
   int error = 0;
-  bool begun = false;
 };
 
 class InChild {
@@ -190,7 +189,6 @@ class InChild {
 
   // Ends in the new program, or with `outcome` and through the pipe `told`, unless that is -1.
   FERRY_IN_CHILD void run() noexcept {
-    outcome_.begun = true;
     if (restore_signals() && take_place() && connect_streams() && close_handles() &&
         become_somebody()) {
       execute();
@@ -203,7 +201,7 @@ class InChild {
 
  private:
   FERRY_IN_CHILD bool failed(StartStep step) noexcept {
-    outcome_ = {step, errno, true};
+    outcome_ = {step, errno};
     return false;
   }
 
@@ -304,7 +302,7 @@ class InChild {
       }
       if (error == ENOENT) error = errno;
     }
-    outcome_ = {StartStep::exec, error, true};
+    outcome_ = {StartStep::exec, error};
   }
 
   const StartPlan& plan_;
@@ -369,15 +367,32 @@ Started start_shared(const StartPlan& plan) {
                                     features.pidfd ? &started.pidfd : nullptr);
   started.error = started.pid == -1 ? errno : outcome.error;
   started.step = outcome.step;
-  if (started.pid == -1 || outcome.begun) return started;
-  // Some emulators of Linux make a copy instead, whose errors nobody would hear of.
-  ::kill(started.pid, SIGKILL);
-  while (::waitpid(started.pid, nullptr, 0) == -1 && errno == EINTR) {
+  return started;
+}
+
+FERRY_IN_CHILD int tell_of_itself(void* told) {
+  *static_cast<volatile bool*>(told) = true;
+  return 0;
+}
+
+// Emulators of Linux, and valgrind, make a copy instead, whose errors nobody would hear of: asked
+// once, by a child that does nothing.
+bool children_share_memory() {
+  alignas(64) std::byte stack[child_stack];
+  volatile bool told = false;
+  // Without a signal: nobody else in this process hears of it.
+  const pid_t pid = calls::system_clone(&tell_of_itself, stack + child_stack,
+                                        CLONE_VM | CLONE_VFORK, const_cast<bool*>(&told));
+  while (pid != -1 && ::waitpid(pid, nullptr, __WALL) == -1 && errno == EINTR) {
   }
-  if (started.pidfd != -1) calls::close(started.pidfd);
-  return start_copied(plan);
+  return told;
+}
+bool can_share() {
+  static const bool can = children_share_memory();
+  return can;
 }
 #else
+bool can_share() { return false; }
 Started start_shared(const StartPlan&) { return {-1, -1, StartStep::start, ENOSYS}; }
 #endif
 
@@ -418,7 +433,7 @@ Started start_child(const StartPlan& plan) {
   const bool by_call = features.spawn_call && !plan.umask && !plan.user && !plan.group &&
                        !(plan.directory != nullptr && is_relative(plan.candidates));
   // Who becomes somebody else has no business in our memory: the other could stop or signal him.
-  const bool shares = features.shared_start && !plan.user && !plan.group;
+  const bool shares = features.shared_start && !plan.user && !plan.group && can_share();
   Started started = by_call             ? start_by_call(plan)
                     : shares            ? start_shared(plan)
                                         : start_copied(plan);

@@ -5,8 +5,10 @@
 #include "platform/posix/child_start.hpp"
 #include "platform/sockets/parts.hpp"
 #include "platform/sockets/socket_address.hpp"
-#include "platform/sockets/workers.hpp"
+#include "platform/sockets/per_process.hpp"
 
+#include <deque>
+#include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -156,7 +158,7 @@ class PosixChild final : public Child, private IoHandler {
 };
 
 std::string context_of(const SpawnSpec& spec, StartStep step) {
-  const std::string start = "start " + spec.name() + ": ";
+  const std::string start = "start " + spec.shown_name() + ": ";
   switch (step) {
     case StartStep::start: return start + "new process";
     case StartStep::signals: return start + "signal mask";
@@ -173,7 +175,7 @@ std::string context_of(const SpawnSpec& spec, StartStep step) {
     case StartStep::user: return start + "user " + spec.user;
     case StartStep::exec: break;
   }
-  return "exec " + (spec.shell_command.empty() ? spec.program : "/bin/sh");
+  return "exec " + (spec.shell_command.empty() ? shown(spec.program) : "/bin/sh");
 }
 
 // The child's ends, which are closed once it has them.
@@ -207,14 +209,14 @@ Error make_streams(const SpawnSpec& spec, StartPlan& plan, TheirEnds& theirs,
       case Stdio::Kind::to_stdout: stream = plan.streams[1] == -1 ? 1 : plan.streams[1]; break;
       case Stdio::Kind::null:
         if (!theirs.null) theirs.null = Pipe{calls::open("/dev/null", O_RDWR | O_CLOEXEC)};
-        if (!theirs.null) return last_error("start " + spec.name() + ": open /dev/null");
+        if (!theirs.null) return last_error("start " + spec.shown_name() + ": open /dev/null");
         stream = static_cast<int>(theirs.null.fileno());
         break;
       case Stdio::Kind::piped: {
         int ends[2];
         const int our_end = i == 0 ? 1 : 0;
         if (calls::child_pipe(ends, our_end) != 0) {
-          return last_error("start " + spec.name() + ": make a pipe");
+          return last_error("start " + spec.shown_name() + ": make a pipe");
         }
         ours[i] = Pipe{ends[our_end]};
         theirs.pipes[i] = Pipe{ends[1 - our_end]};
@@ -257,9 +259,6 @@ Spawned start(const SpawnSpec& spec) {
   return spawned;
 }
 
-// A start that hangs (a file on a network that is gone) does not hold up the end of the process.
-constinit SharedWorkers<16> workers;
-
 bool is_descriptor(NativeHandle handle) { return handle >= 0 && std::in_range<int>(handle); }
 
 struct Job {
@@ -267,23 +266,65 @@ struct Job {
   Function<void(Spawned)> done;
 };
 
+// The starts of one loop, each in a new thread: that has what the loop's thread has just now, and
+// so has the child (nice, CPUs, capabilities, namespaces, filters of system calls). Only when many
+// start at once, the later ones take a thread over. Held by the threads as well, which may outlive
+// the loop: a start that hangs (a file on a network that is gone) does not hold up anybody's end.
+class Starts : public std::enable_shared_from_this<Starts> {
+ public:
+  void add(std::shared_ptr<Job> job) {
+    const std::lock_guard lock{mutex_};
+    if (threads_ == most) return waiting_.push_back(std::move(job));
+    const int error = calls::start_thread([self = shared_from_this(), job] { self->run(job); });
+    if (error == 0) {
+      ++threads_;
+    } else if (threads_ > 0) {
+      waiting_.push_back(std::move(job));
+    } else {
+      Spawned failed;
+      failed.error = os_error(error, "start " + job->spec.shown_name() + ": new thread");
+      job->done(std::move(failed));
+    }
+  }
+
+ private:
+  static constexpr std::size_t most = 16;
+
+  void run(std::shared_ptr<Job> job) {
+    calls::block_signals();
+    while (job) {
+      job->done(start(job->spec));
+      const std::lock_guard lock{mutex_};
+      job = nullptr;
+      if (waiting_.empty()) {
+        --threads_;
+      } else {
+        job = std::move(waiting_.front());
+        waiting_.pop_front();
+      }
+    }
+  }
+
+  std::mutex mutex_;
+  std::deque<std::shared_ptr<Job>> waiting_;
+  std::size_t threads_ = 0;
+};
+
 class PosixChildren final : public Children {
  public:
   void spawn(SpawnSpec spec, Function<void(Spawned)> done) override {
-    auto job = std::make_shared<Job>(Job{std::move(spec), std::move(done)});
-    const std::error_code error = workers.get().add([job] { job->done(start(job->spec)); });
-    if (!error) return;
-    Spawned failed;
-    failed.error = Error{error, "start " + job->spec.name() + ": new thread"};
-    job->done(std::move(failed));
+    starts_->add(std::make_shared<Job>(Job{std::move(spec), std::move(done)}));
   }
+
+ private:
+  const std::shared_ptr<Starts> starts_ = std::make_shared<Starts>();
 };
 
 }  // namespace
 
 void check_spawn(const SpawnSpec& spec) {
   const auto refuse = [&](const std::string& what, auto number) {
-    throw std::invalid_argument{"start " + spec.name() + ": " + what + " " +
+    throw std::invalid_argument{"start " + spec.shown_name() + ": " + what + " " +
                                 std::to_string(number) + " cannot be"};
   };
   for (const Stdio& stream : spec.streams) {

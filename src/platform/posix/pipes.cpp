@@ -22,18 +22,17 @@ namespace ferry {
 
 PipePair make_pipe() {
   int ends[2];
-  if (internal::calls::pipe(ends) != 0) internal::last_error("make a pipe").raise();
+  // They block: who may get one is a child, whose program counts on that.
+  if (internal::calls::pipe(ends, internal::Blocking::yes) != 0) {
+    internal::last_error("make a pipe").raise();
+  }
   return {Pipe{ends[0]}, Pipe{ends[1]}};
 }
 
 namespace internal {
 namespace {
 
-// How many pipes may be large at a time: unprivileged users have a bound on the sum.
-constexpr int most_large_pipes = 16;
-constexpr int large_pipe = 1024 * 1024;
-constexpr std::uint8_t reads_before_growing = 2;
-std::atomic<int> large_pipes{0};
+std::atomic<int> large_pipes{0};  // at this moment
 
 std::optional<PipeKind> kind_of(int fd) {
   struct stat facts {};
@@ -228,6 +227,9 @@ std::ptrdiff_t PipeCalls::recv(NativeHandle handle, void* into, std::size_t size
 // What comes faster than it is read shall cost fewer turns, if the system lets us.
 void PipeCalls::grow_after_full_reads(NativeHandle handle, bool full) const {
 #ifdef F_SETPIPE_SZ
+  constexpr int most_large_pipes = 16;  // unprivileged users have a bound on the sum
+  constexpr int large_pipe = 1024 * 1024;
+  constexpr std::uint8_t reads_before_growing = 2;
   if (!full || grown_) {
     if (!grown_) full_reads_ = 0;
     return;

@@ -97,7 +97,7 @@ class WindowsChild final : public Child, private IoHandler {
 
 // --- The start of one ---
 
-std::string context_of(const SpawnSpec& spec) { return "start " + spec.name() + ": "; }
+std::string context_of(const SpawnSpec& spec) { return "start " + spec.shown_name() + ": "; }
 
 // What the child inherits: duplicates that live no longer than the start.
 class Streams {
@@ -254,7 +254,7 @@ Error make_plan(const SpawnSpec& spec, std::string& program, std::wstring& envir
   plan.program = to_wide(program);
   plan.line = to_wide(line);
   plan.directory = to_wide(spec.directory);
-  if (plan.line.size() > longest_line) return os_error(E2BIG, "exec " + spec.name());
+  if (plan.line.size() > longest_line) return os_error(E2BIG, "exec " + spec.shown_name());
   environment = environment_block(spec.environment);
   plan.environment = environment.c_str();
   plan.flags = spec.process_group ? CREATE_NEW_PROCESS_GROUP : 0;

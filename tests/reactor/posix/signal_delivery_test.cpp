@@ -277,7 +277,7 @@ TEST_CASE("a signal to a forked child does not wake the parent's loop", "[T-183]
   calls.reset();
   CHECK(in_child([&] {
           ::raise(SIGUSR1);
-          if (former_calls != 1 || !former.in_place()) return 99;  // it is as if ferry were not there
+          if (former_calls != 1 || !former.in_place()) return 99;  // as if no loop were here
           return static_cast<int>(calls.count(waking));
         }) == 0);
   // The parent's next sleep ends when its timer is due, and not before.

@@ -32,7 +32,7 @@ TEST_CASE("what cannot be caught is refused at once, and nothing changes", "[A-0
   World world;
   int came = 0;
   world.loop.add_signal_handler(SIGUSR1, [&] { ++came; });
-  for (const int number : {0, -1, 65, 1000, SIGKILL, SIGSTOP}) {
+  for (const int number : {0, -1, 65, 1000, SIGKILL, SIGSTOP, SIGSEGV, SIGFPE}) {
     Calls calls;
     CHECK_THROWS_AS(world.loop.add_signal_handler(number, [] {}), std::invalid_argument);
     CHECK_FALSE(world.loop.remove_signal_handler(number));

@@ -208,7 +208,9 @@ TEST_CASE("a closed descriptor is told, and is none of ferry's own", "[T-164][T-
   REQUIRE(lowest != -1);
   ::close(lowest);
   const auto refused = [&](ferry::SubprocessOptions options) {
-    return error_of(world, world.loop.subprocess_exec(recorder, {"/bin/true"}, options)).what();
+    const auto error =
+        error_of(world, world.loop.subprocess_exec(recorder, {"/bin/true"}, options));
+    return std::string{error.what()};
   };
   CHECK(refused({.out = ferry::Stdio::handle(lowest)}) ==
         "start /bin/true: standard streams: bad file descriptor");
@@ -285,8 +287,8 @@ TEST_CASE("a program is looked for from the child's directory", "[A-029][T-174]"
   const std::string place = directory / "";
   std::filesystem::create_symlink(child_tool, directory / "tool");
   Calls calls;
-  CHECK(error_of(world, world.loop.subprocess_exec(recorder, {"./tool"})).what() ==
-        "exec ./tool: no such file or directory");
+  const auto error = error_of(world, world.loop.subprocess_exec(recorder, {"./tool"}));
+  CHECK(error.what() == "exec ./tool: no such file or directory");
   const auto pipes = calls.count(Call::pipe);
   auto protocol = recorder();
   const auto made = world.run(world.loop.subprocess_exec(
@@ -390,7 +392,7 @@ TEST_CASE("session, group and umask are the child's only", "[T-174]") {
   const auto own_group = parts({.process_group = 0});
   CHECK(own_group[0] == own_group[3]);
   CHECK(own_group[1] == session);
-  const auto both = parts({.new_session = true, .process_group = 0});
+  const auto both = parts({.process_group = 0, .new_session = true});
   CHECK(both[0] == both[3]);
   CHECK(both[1] == both[3]);
   CHECK(parts({.umask = 0077})[2] == 0077);
@@ -585,6 +587,27 @@ TEST_CASE("who starts another user's child keeps its own rights", "[T-174]") {
   CHECK(::prctl(PR_GET_DUMPABLE) == before);
 #else
   skip("only Linux has what could be lost");
+#endif
+}
+
+TEST_CASE("a child has what the loop's thread has, not what an earlier one had", "[T-174]") {
+#ifdef __linux__
+  // Of a thread alone, which is not this one: an unprivileged one could not take it back.
+  std::string before, after;
+  std::thread{[&] {
+    ferry::Loop loop{backend()};
+    const auto niceness = [&] {
+      auto process = loop.run_until_complete(loop.create_subprocess_exec({"nice"}));
+      return loop.run_until_complete(process.communicate()).out;
+    };
+    before = niceness();
+    ::setpriority(PRIO_PROCESS, 0, 7);
+    after = niceness();
+  }}.join();
+  CHECK(before != after);
+  CHECK(after == "7\n");
+#else
+  skip("threads have no attributes of their own that children inherit");
 #endif
 }
 
