@@ -125,9 +125,9 @@ class FutureAwaiter {
 
 // A shared, copyable reference to a result to come; made by Loop::create_future() and
 // create_task(). Belongs to the loop's thread. Its callbacks and its waiting coroutines are run by
-// the loop, never inside set_result() (as in asyncio). Waiting for another loop's is a MisuseError
-// (its result would have to cross threads: see call_soon_threadsafe()). If it fails and nobody ever looks, the
-// loop's exception handler hears of it. Dropping the last reference cancels nothing.
+// the loop, never inside set_result() (as in asyncio). Waiting for another loop's is a MisuseError:
+// call_soon_threadsafe() is the way between loops. If it fails and nobody ever looks, the loop's
+// exception handler hears of it. Dropping the last reference cancels nothing.
 template <class T>
 class Future {
  public:

@@ -378,8 +378,9 @@ class FERRY_API Loop {
   // write_eof() of a write pipe is its close().
   // What cannot be such a pipe (a file, a directory, a handle that the loop knows already) is a
   // std::invalid_argument at the call, and stays the caller's as it was (T-157, T-159). Flags that
-  // are changed (O_NONBLOCK, of a terminal that others share) are changed back when the transport,
-  // or the loop, closes it.
+  // are changed (O_NONBLOCK) are changed back when the transport, or the loop, closes it; until
+  // then whoever shares what is open, a terminal's shell or a child that inherits it, finds it so.
+  // `outlive_writers` is refused at the await, and the pipe is closed, where it cannot be.
   template <class Factory>
   auto connect_read_pipe(Factory factory, Pipe&& end, PipeOptions options = {},
                          Where where = Where::current()) {
@@ -408,13 +409,18 @@ class FERRY_API Loop {
 
   // --- Child processes (A-029) ---
 
-  // Starts a program, `argv` with its own name first: looked for in PATH if that has no slash. The
+  // Starts a program, `argv` with its own name first: looked for in the child's PATH if that has no
+  // slash, else, if it is relative, from the child's directory (Windows: from this process's). The
   // task is done when it runs; if it cannot be started, OsError says so with the program and the
   // step ("exec /bin/nope: no such file or directory"), nothing is left of it, and no
-  // connection_made() is called. The program is started by a thread of ferry's own, so a slow start
-  // does not hold up the loop (T-176); after 16 that are slow others wait for one of them.
+  // connection_made() is called. What nobody could start (no program, a NUL in an argument) is a
+  // std::invalid_argument at the call.
+  // A thread of ferry's own starts it, so a slow start does not hold up the loop (T-176); after 16
+  // that are slow others wait for one of them. That thread has what this one has, and so has the
+  // child: nice, CPUs, capabilities, namespaces (T-174).
   // The child has an empty signal mask, every signal at its default, and of our handles only what
-  // the options say (T-165, T-172).
+  // the options say (T-165, T-172). Its streams are pipes unless the options say otherwise: what
+  // nobody reads holds it up when 64 KiB or so are there. (asyncio's have the parent's.)
   template <class Factory>
   auto subprocess_exec(Factory factory, const Arguments& argv, SubprocessOptions options = {},
                        Where where = Where::current()) {
@@ -465,7 +471,9 @@ class FERRY_API Loop {
   // Calls `callback` in the loop's thread after `signal` came, to whichever thread of the process;
   // several that come at once may be one call. Any loop may take it, in any thread: all that have
   // it are called. A loop has one callback for it, the last. Throws std::invalid_argument for what
-  // cannot be caught. After a fork() the child's copy of a loop hears of no signal of the child's.
+  // cannot be caught, and for SIGSEGV and its like, which come to the thread that is at fault.
+  // After a fork() the child's copy of a loop hears of no signal of the child's: to those it is as
+  // if no loop had taken them.
   // On Windows: SIGINT is Ctrl+C, SIGBREAK is Ctrl+Break, SIGTERM is the console's end: the window
   // closed, or shutdown; the system gives the process a few seconds then.
   void add_signal_handler(int signal, Callback callback, Where where = Where::current());

@@ -17,8 +17,11 @@ namespace internal {
 class ProcessProtocol;
 }
 
-// What create_subprocess_exec() gives: a shared reference, that belongs to the loop's thread.
-// Dropping the last one changes nothing for the child: it runs on and is reaped when it ends.
+// What create_subprocess_exec() gives: a shared reference, that belongs to the loop's thread. An
+// empty one can only be asked whether it is, and be assigned to. When the last one is dropped, the
+// child runs on and is reaped when it ends; what it writes is read and forgotten. When the loop is
+// closed, it is asked to end, as by close() without kill_after; then what would wait throws
+// MisuseError.
 class FERRY_API Process {
  public:
   struct Output {
@@ -38,15 +41,17 @@ class FERRY_API Process {
 
   // Writes `input` (copied at the call) to stdin and closes it, reads both outputs to their end,
   // waits for the exit. A child that does not take all of its input is no error; throws OsError if
-  // reading or writing fails otherwise.
+  // reading or writing fails otherwise; MisuseError at the call if there is input and stdin is no
+  // pipe, or somebody reads already.
   Task<Output> communicate(BytesView input = {}) const;
 
   // Gives `data` to stdin at the call; the task is done when writing need not pause any more
   // (at once if it need not). Throws OsError there if the child takes no more, MisuseError at the
-  // call if stdin is no pipe.
+  // call if stdin is no pipe or was closed by close_stdin() or communicate().
   Task<void> write(BytesView data) const;
   void close_stdin() const;
-  // Some bytes from the child's 1 or 2, when there are any; empty: its end. One reader at a time.
+  // Some bytes from the child's 1 or 2, when there are any; empty: its end, or it is no pipe. One
+  // reader at a time: MisuseError at the call for a second one, and for a communicate() beside it.
   // Without a reader, reading pauses at 128 KiB. Throws OsError, after all bytes that came, if
   // reading failed.
   Task<std::string> read(int fd = 1) const;

@@ -89,18 +89,21 @@ struct SubprocessOptions {
   Stdio in = Stdio::pipe();
   Stdio out = Stdio::pipe();
   Stdio err = Stdio::pipe();
-  const Environment* env = nullptr;  // null: this process's, as it is at the call
+  const Environment* env = nullptr;  // null: this process's, as it is at the call; its PATH counts
   std::string_view cwd = {};         // the child's directory; empty: this process's
   // The file to run, if it is another one than the first argument.
   std::string_view executable = {};
   // Handles that the child has too, under their numbers. It has no others. Open until the start is
   // done, as those of Stdio::handle().
   std::span<const NativeHandle> pass_handles = {};
-  // How long a close() waits for the child to end before it kills it (C-04). None: for ever.
+  // How long a close() waits for the child to end before it kills it (C-04). None: for ever. Not
+  // that of the loop, which waits for nobody.
   std::optional<std::chrono::duration<double>> kill_after = {};
   // A process group of its own (0), or this one. On Windows: 0 only; Ctrl+Break can be sent to it.
   std::optional<long> process_group = {};
-  // POSIX only; NotSupported elsewhere. User and group: a name, or a number.
+  // POSIX only; NotSupported elsewhere. User and group: a name, or a number. A user brings his
+  // group and all that he is a member of; if the system does not know his number, `group` must be
+  // given. `group` alone: that one, and no further ones.
   bool new_session = false;
   std::optional<unsigned> umask = {};
   std::string_view user = {};

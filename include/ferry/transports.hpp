@@ -206,11 +206,11 @@ class FERRY_API SubprocessTransport : public virtual BaseTransport {
   }
   // What the child exited with; minus the signal's number if a signal ended it; none while it runs
   // (S-048). 255, with a warning in the log, if another part of the process took the status
-  // (T-169).
+  // (T-169). On Windows codes from 0x80000000 on (of a crash) are negative, and no signals.
   virtual std::optional<int> get_returncode() const noexcept = 0;
 
-  // Signals. False: the child has been reaped; then nobody is signalled, above all no process that
-  // was given the same pid (C-06).
+  // Signals. False: the child has been reaped, or the loop is closed; then nobody is signalled,
+  // above all no process that was given the same pid (C-06).
   // Any signal of the system's (S-050). Throws std::invalid_argument for what is none, OsError if
   // the system refuses. On Windows SIGTERM and SIGKILL end the process, SIGINT and SIGBREAK are
   // sent as Ctrl+Break to one that has a process group of its own.

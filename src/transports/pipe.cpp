@@ -57,10 +57,9 @@ Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Pipe end, Di
   core.check_thread(call);
   if (!end) throw std::invalid_argument{std::string{call} + ": the pipe is empty"};
   const Error error = core.pipes().check(core, end, direction);
-  if (error == std::errc::invalid_argument) {
-    throw std::invalid_argument{std::string{call} + ": " + std::string{error.what()}};
-  }
-  if (error) Error::worded(error.code(), std::string{call} + ": " + std::string{error.what()}).raise();
+  const std::string told = std::string{call} + ": " + std::string{error.what()};
+  if (error == std::errc::invalid_argument) throw std::invalid_argument{told};
+  if (error) Error::worded(error.code(), told).raise();
   return Claim{core, end.fileno()};
 }
 

@@ -29,9 +29,8 @@ int check(int result, const char* what) {
   throw ferry::OsError{code, std::string{what} + ": " + code.message()};
 }
 
-void unblock(const ferry::Socket& socket) {
-  check(::fcntl(fd_of(socket), F_SETFL, ::fcntl(fd_of(socket), F_GETFL) | O_NONBLOCK), "fcntl");
-}
+void unblock(int fd) { check(::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK), "fcntl"); }
+void unblock(const ferry::Socket& socket) { unblock(fd_of(socket)); }
 
 struct Name {
   sockaddr_storage storage{};
@@ -154,7 +153,13 @@ ferry::Socket connect_to(const ferry::Address& address) {
 }
 
 ferry::PipePair new_pipe(const std::string& kind, const std::string& path) {
-  if (kind == "pipe") return ferry::make_pipe();
+  if (kind == "pipe") {
+    ferry::PipePair ends = ferry::make_pipe();
+    for (const ferry::Pipe* end : {&ends.read, &ends.write}) {
+      unblock(static_cast<int>(end->fileno()));
+    }
+    return ends;
+  }
   if (kind == "fifo") {
     check(::mkfifo(path.c_str(), 0600), "mkfifo");
     const auto opened = [&](int how) {

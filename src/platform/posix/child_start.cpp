@@ -111,8 +111,8 @@ void find_user(const SpawnSpec& spec, StartPlan& plan) {
   if (!known && !plan.user) nobody(spec, "user", spec.user);
   if (!known && spec.group.empty()) {  // whose groups would it keep? Ours
     throw OsError{std::make_error_code(std::errc::invalid_argument),
-                  "start " + spec.shown_name() + ": user " + spec.user + " is not known to the system, "
-                  "and no group is given"};
+                  "start " + spec.shown_name() + ": user " + spec.user +
+                      " is not known to the system, and no group is given"};
   }
   if (!known) return;
   plan.user = entry.pw_uid;

@@ -23,7 +23,7 @@ namespace ferry {
 PipePair make_pipe() {
   int ends[2];
   // They block: who may get one is a child, whose program counts on that.
-  if (internal::calls::pipe(ends, internal::Blocking::yes) != 0) {
+  if (internal::calls::pipe(ends, internal::calls::Blocking::yes) != 0) {
     internal::last_error("make a pipe").raise();
   }
   return {Pipe{ends[0]}, Pipe{ends[1]}};

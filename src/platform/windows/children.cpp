@@ -246,7 +246,7 @@ Error make_plan(const SpawnSpec& spec, std::string& program, std::wstring& envir
                 calls::ProcessPlan& plan) {
   if (Error error = check_directory(spec)) return error;
   program = find_program(spec);
-  if (program.empty()) return last_error("exec " + spec.program);
+  if (program.empty()) return last_error("exec " + spec.shown_name());
   // What stands in quotes after /s /c is taken as it is.
   const std::string line = spec.shell_command.empty()
                                ? command_line_of(spec.arguments)
@@ -286,7 +286,8 @@ void start(const SpawnSpec& spec, Spawned& spawned) {
                        plan.inherited.end());
   calls::StartedProcess started;
   if (calls::start_process(plan, started) != 0) {
-    spawned.error = last_error("exec " + (spec.shell_command.empty() ? spec.program : program));
+    const bool shell = !spec.shell_command.empty();
+    spawned.error = last_error("exec " + (shell ? program : spec.shown_name()));
     return;
   }
   spawned.child = std::make_unique<WindowsChild>(Pipe{started.handle}, started.id,

@@ -281,6 +281,36 @@ TEST_CASE("ferry's ends of a child's streams are for no other child", "[T-165][S
   run_to_end(world, child);
 }
 
+TEST_CASE("children share a pipe of make_pipe() as programs expect", "[A-028][A-029][T-175]") {
+  World world;
+  auto ends = ferry::make_pipe();
+  const auto words = ferry::Stdio::null();
+  const std::vector<std::string> all{"/usr/bin/seq", "200000"}, count{"/usr/bin/wc", "-l"};
+  auto writer = world.run(world.loop.create_subprocess_exec(
+      all, {.in = words, .out = ferry::Stdio::handle(ends.write.fileno())}));
+  ends.write.close();
+  auto reader = world.run(world.loop.create_subprocess_exec(
+      count, {.in = ferry::Stdio::handle(ends.read.fileno()), .err = words}));
+  ends.read.close();
+  CHECK(world.run(reader.communicate()).out == "200000\n");
+  CHECK(world.run(writer.wait()) == 0);
+}
+
+TEST_CASE("an error shows the beginning of a long command", "[A-029][T-164]") {
+  World world;
+  const std::string name = "/" + std::string(150, 'x') + std::string(200, '\xc3') + "\xa4";
+  const auto error = error_of(
+      world, world.loop.subprocess_exec(recorder, std::vector<std::string>{name}));
+  CHECK(error == std::errc::filename_too_long);
+  const std::string told{error.what()};
+  CHECK(told.starts_with("exec /xxx"));
+  CHECK(told.size() < 300);
+  const auto of_shell = thrown_by<std::invalid_argument>([&] {
+    return world.loop.subprocess_shell(recorder, std::string(5000, 'y') + '\0');
+  });
+  CHECK(of_shell == "start " + std::string(200, 'y') + "...: the command has a NUL inside");
+}
+
 TEST_CASE("a program is looked for from the child's directory", "[A-029][T-174]") {
   World world;
   const Directory directory;
