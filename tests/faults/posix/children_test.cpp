@@ -232,7 +232,8 @@ std::string pipe_ends(Stage& stage) {
 // Ends that block, and shall do so again; and more than they keep.
 std::string blocking_ends(Stage& stage) {
   int ends[2];
-  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  REQUIRE(::pipe(ends) == 0);
+  for (const int end : ends) REQUIRE(::fcntl(end, F_SETFD, FD_CLOEXEC) == 0);
   const int watched = ::fcntl(ends[1], F_DUPFD_CLOEXEC, 0);
   struct Closed {
     int handle;
