@@ -75,6 +75,7 @@ class Play {
       play_.transport_ = &transport;
       play_.input_ = transport.stdin_pipe();
       play_.output_ = transport.stdout_pipe();
+      play_.errors_ = transport.stderr_pipe();
       play_.input_->write(play_.sent());
       called("connection_made");
     }
@@ -184,6 +185,15 @@ class Play {
     if (method_ == "stdin_is_closing") return yes(input_->is_closing());
     if (method_ == "stdout_is_closing") return yes(output_->is_closing());
     if (method_ == "stdin_size") return yes(input_->get_write_buffer_size() > 0);
+    if (method_ == "stderr_is_closing") return yes(errors_->is_closing());
+    if (method_ == "get_limits") {
+      const auto limits = input_->get_write_buffer_limits();
+      return std::to_string(limits.low) + " " + std::to_string(limits.high);
+    }
+    if (method_ == "process_info") {
+      return yes(transport_->get_extra_info(ferry::subprocess).pid == transport_->get_pid());
+    }
+    if (method_ == "pipe_info") return yes(static_cast<bool>(input_->get_extra_info(ferry::pipe)));
     change();
     return "";
   }
@@ -196,7 +206,15 @@ class Play {
         {"close_stdin", [](Play& play) { play.input_->close(); }},
         {"abort_stdin", [](Play& play) { play.input_->abort(); }},
         {"close_stdout", [](Play& play) { play.output_->close(); }},
+        {"close_stderr", [](Play& play) { play.errors_->close(); }},
         {"pause_stdout", [](Play& play) { play.pause(); }},
+        {"resume_stdout", [](Play& play) { play.output_->resume_reading(); }},
+        {"writelines", [](Play& play) {
+          play.input_->writelines(std::vector<ferry::BytesView>{"mo", "re"});
+        }},
+        {"set_limits", [](Play& play) {
+          play.input_->set_write_buffer_limits({.high = 200'000, .low = 100});
+        }},
         {"set_protocol", [](Play& play) {
           play.transport_->set_protocol(std::make_shared<Recorder>(play, 2));
         }},
@@ -228,7 +246,7 @@ class Play {
   ferry::SubprocessTransport* transport_ = nullptr;
   std::shared_ptr<ferry::SubprocessTransport> kept_;
   std::shared_ptr<ferry::WriteTransport> input_;
-  std::shared_ptr<ferry::ReadTransport> output_;
+  std::shared_ptr<ferry::ReadTransport> output_, errors_;
   std::map<int, std::string> data_;
   std::map<std::string, int> facts_;
   std::map<std::string, std::string> words_;
