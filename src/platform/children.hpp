@@ -44,7 +44,8 @@ struct SpawnSpec {
   const std::string& name() const noexcept {
     return shell_command.empty() ? program : shell_command;
   }
-  std::string shown_name() const { return shown(name()); }  // what an error names
+  // How errors begin: "start ls: ".
+  std::string in_start() const { return "start " + shown(name()) + ": "; }
 };
 
 // Throws what `spec` cannot be here: NotSupported for what this system does not have.

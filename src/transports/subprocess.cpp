@@ -91,10 +91,8 @@ class SpecMaker {
 Task<Made> start(LoopCore* core, SubprocessProtocolFactory factory, SpawnSpec spec,
                  std::optional<Seconds> kill_after) {
   std::shared_ptr<SubprocessProtocol> protocol = factory();  // if it throws, nothing is started
-  if (!protocol) {
-    throw std::invalid_argument{"start " + spec.shown_name() + ": the protocol is null"};
-  }
-  ChildTransport::Setup setup{spec.shown_name(), kill_after, factory.where()};
+  if (!protocol) throw std::invalid_argument{spec.in_start() + "the protocol is null"};
+  ChildTransport::Setup setup{shown(spec.name()), kill_after, factory.where()};
   Spawned spawned = co_await core->spawn(std::move(spec));
   spawned.error.raise();
   Opening<ChildTransport> opening{core->loop()};

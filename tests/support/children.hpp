@@ -4,6 +4,7 @@
 #include "support/child_recorder.hpp"
 #include "support/world.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <string>
@@ -44,6 +45,26 @@ inline void await_no_children() {
 inline void await_rest(World& world, std::size_t descriptors) {
   world.run_until([&] { return !has_children() && open_descriptors() == descriptors; },
                   "the last child");
+}
+// As many children as there are protocols, at once; those that wait for the end of stdin.
+inline void run_many(World& world, const std::vector<std::shared_ptr<ChildRecorder>>& protocols,
+                     const std::vector<std::string>& argv,
+                     ferry::SubprocessOptions options = {}) {
+  std::vector<ferry::Future<ferry::Subprocess<ChildRecorder>>> starting;
+  for (const auto& protocol : protocols) {
+    starting.push_back(world.loop.create_task(
+        world.loop.subprocess_exec([protocol] { return protocol; }, argv, options)));
+  }
+  world.run_until([&] {
+    return std::all_of(starting.begin(), starting.end(), [](auto& one) { return one.done(); });
+  });
+  for (auto& one : starting) one.result().transport->stdin_pipe()->close();
+  world.run_until([&] {
+    return std::all_of(protocols.begin(), protocols.end(), [](auto& one) { return one->lost; });
+  });
+  for (const auto& protocol : protocols) {
+    CHECK(std::count(protocol->events.begin(), protocol->events.end(), "exited") == 1);
+  }
 }
 // What the tool writes, lines ended by \n on every system.
 inline std::string output_of(World& world, std::vector<std::string> arguments,

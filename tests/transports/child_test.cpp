@@ -462,25 +462,10 @@ TEST_CASE("the end of one child's stdin reaches it although another one runs", "
 TEST_CASE("many children at once are reported once each", "[T-171]") {
   World world;
   const std::size_t count = sanitized || is_slow() ? 40 : 500;
-  std::vector<std::shared_ptr<ChildRecorder>> protocols;
-  std::vector<ferry::Future<ferry::Subprocess<ChildRecorder>>> starting;
-  const std::vector<std::string> argv{child_tool, "wait"};
-  for (std::size_t i = 0; i < count; ++i) {
-    protocols.push_back(std::make_shared<ChildRecorder>());
-    starting.push_back(world.loop.create_task(
-        world.loop.subprocess_exec([protocol = protocols.back()] { return protocol; }, argv)));
-  }
-  world.run_until([&] {
-    return std::all_of(starting.begin(), starting.end(), [](auto& one) { return one.done(); });
-  });
-  for (auto& one : starting) one.result().transport->stdin_pipe()->close();
-  world.run_until([&] {
-    return std::all_of(protocols.begin(), protocols.end(), [](auto& one) { return one->lost; });
-  });
-  for (const auto& protocol : protocols) {
-    CHECK(std::count(protocol->events.begin(), protocol->events.end(), "exited") == 1);
-    CHECK(protocol->code == 0);
-  }
+  std::vector<std::shared_ptr<ChildRecorder>> protocols(count);
+  for (auto& protocol : protocols) protocol = std::make_shared<ChildRecorder>();
+  run_many(world, protocols, {child_tool, "wait"});
+  for (const auto& protocol : protocols) CHECK(protocol->code == 0);
 }
 
 TEST_CASE("a child's protocol is checked, and can be replaced", "[C-19]") {

@@ -87,7 +87,7 @@ std::optional<unsigned> as_number(std::string_view text) {
 
 [[noreturn]] void nobody(const SpawnSpec& spec, const char* what, const std::string& name) {
   throw OsError{std::make_error_code(std::errc::invalid_argument),
-                "start " + spec.shown_name() + ": no such " + what + ": " + name};
+                spec.in_start() + "no such " + what + ": " + name};
 }
 
 // Asks the system's database `ask(entry, buffer, size, found)`, whatever room that needs.
@@ -111,7 +111,7 @@ void find_user(const SpawnSpec& spec, StartPlan& plan) {
   if (!known && !plan.user) nobody(spec, "user", spec.user);
   if (!known && spec.group.empty()) {  // whose groups would it keep? Ours
     throw OsError{std::make_error_code(std::errc::invalid_argument),
-                  "start " + spec.shown_name() + ": user " + spec.user +
+                  spec.in_start() + "user " + spec.user +
                       " is not known to the system, and no group is given"};
   }
   if (!known) return;

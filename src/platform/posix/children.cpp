@@ -4,8 +4,8 @@
 #include "platform/posix/child_calls.hpp"
 #include "platform/posix/child_start.hpp"
 #include "platform/sockets/parts.hpp"
-#include "platform/sockets/socket_address.hpp"
 #include "platform/sockets/per_process.hpp"
+#include "platform/sockets/socket_address.hpp"
 
 #include <deque>
 #include <memory>
@@ -158,7 +158,7 @@ class PosixChild final : public Child, private IoHandler {
 };
 
 std::string context_of(const SpawnSpec& spec, StartStep step) {
-  const std::string start = "start " + spec.shown_name() + ": ";
+  const std::string start = spec.in_start();
   switch (step) {
     case StartStep::start: return start + "new process";
     case StartStep::signals: return start + "signal mask";
@@ -209,14 +209,14 @@ Error make_streams(const SpawnSpec& spec, StartPlan& plan, TheirEnds& theirs,
       case Stdio::Kind::to_stdout: stream = plan.streams[1] == -1 ? 1 : plan.streams[1]; break;
       case Stdio::Kind::null:
         if (!theirs.null) theirs.null = Pipe{calls::open("/dev/null", O_RDWR | O_CLOEXEC)};
-        if (!theirs.null) return last_error("start " + spec.shown_name() + ": open /dev/null");
+        if (!theirs.null) return last_error(spec.in_start() + "open /dev/null");
         stream = static_cast<int>(theirs.null.fileno());
         break;
       case Stdio::Kind::piped: {
         int ends[2];
         const int our_end = i == 0 ? 1 : 0;
         if (calls::child_pipe(ends, our_end) != 0) {
-          return last_error("start " + spec.shown_name() + ": make a pipe");
+          return last_error(spec.in_start() + "make a pipe");
         }
         ours[i] = Pipe{ends[our_end]};
         theirs.pipes[i] = Pipe{ends[1 - our_end]};
@@ -282,7 +282,7 @@ class Starts : public std::enable_shared_from_this<Starts> {
       waiting_.push_back(std::move(job));
     } else {
       Spawned failed;
-      failed.error = os_error(error, "start " + job->spec.shown_name() + ": new thread");
+      failed.error = os_error(error, job->spec.in_start() + "new thread");
       job->done(std::move(failed));
     }
   }
@@ -324,8 +324,8 @@ class PosixChildren final : public Children {
 
 void check_spawn(const SpawnSpec& spec) {
   const auto refuse = [&](const std::string& what, auto number) {
-    throw std::invalid_argument{"start " + spec.shown_name() + ": " + what + " " +
-                                std::to_string(number) + " cannot be"};
+    throw std::invalid_argument{spec.in_start() + what + " " + std::to_string(number) +
+                                " cannot be"};
   };
   for (const Stdio& stream : spec.streams) {
     if (stream.kind() == Stdio::Kind::handle && !is_descriptor(stream.handle())) {

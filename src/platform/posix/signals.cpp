@@ -100,12 +100,12 @@ class PosixSignals final : public Signals {
     if (number < 1 || number >= signal_count || number == SIGKILL || number == SIGSTOP) {
       refuse(number);
     }
-    static const int told_of_forks = ::pthread_atfork(nullptr, nullptr, &begin_anew);
-    if (told_of_forks != 0) os_error(told_of_forks, "take signals").raise();
     if (number == SIGSEGV || number == SIGBUS || number == SIGFPE || number == SIGILL) {
       throw std::invalid_argument{"signal " + std::to_string(number) +
                                   " is a fault of the thread that it comes to, not a loop's"};
     }
+    static const int told_of_forks = ::pthread_atfork(nullptr, nullptr, &begin_anew);
+    if (told_of_forks != 0) os_error(told_of_forks, "take signals").raise();
     if (box_ == nullptr) box_ = &SignalMailbox::claim(poller_);
     const std::lock_guard lock{changing};
     const bool new_to_us = !box_->wants(number);

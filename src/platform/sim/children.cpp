@@ -89,7 +89,7 @@ class SimChildren final : public Children {
   SimProgram program_of(const SpawnSpec& spec) const {
     bool handles = !spec.handles.empty();
     for (const Stdio& stream : spec.streams) handles |= stream.kind() == Stdio::Kind::handle;
-    if (handles) throw NotSupported{"start " + spec.name() + ": its handles are not simulated"};
+    if (handles) throw NotSupported{spec.in_start() + "its handles are not simulated"};
     const bool shell = !spec.shell_command.empty();
     const auto found = world_.programs.find(spec.name());
     if (found != world_.programs.end()) {

@@ -97,8 +97,6 @@ class WindowsChild final : public Child, private IoHandler {
 
 // --- The start of one ---
 
-std::string context_of(const SpawnSpec& spec) { return "start " + spec.shown_name() + ": "; }
-
 // What the child inherits: duplicates that live no longer than the start.
 class Streams {
  public:
@@ -112,21 +110,21 @@ class Streams {
         return {};  // if it cannot be had: none
       }
       case Stdio::Kind::handle:
-        return inherit(i, stream.handle()) ? Error{} : last_error(context_of(spec) + "handles");
+        return inherit(i, stream.handle()) ? Error{} : last_error(spec.in_start() + "handles");
       case Stdio::Kind::to_stdout: stand_[2] = stand_[1]; return {};
       case Stdio::Kind::null: {
         const Pipe null{calls::open_null()};
         const bool made = null && inherit(i, null.fileno());
-        return made ? Error{} : last_error(context_of(spec) + "open NUL");
+        return made ? Error{} : last_error(spec.in_start() + "open NUL");
       }
       case Stdio::Kind::piped: break;
     }
     Pipe theirs;
     if (Error error = make_pipe_pair(i == 0 ? TheirEnd::reads : TheirEnd::writes, false, ours,
                                      theirs)) {
-      return Error::worded(error.code(), context_of(spec) + std::string{error.what()});
+      return Error::worded(error.code(), spec.in_start() + std::string{error.what()});
     }
-    return inherit(i, theirs.fileno()) ? Error{} : last_error(context_of(spec) + "make a pipe");
+    return inherit(i, theirs.fileno()) ? Error{} : last_error(spec.in_start() + "make a pipe");
   }
 
   void fill(calls::ProcessPlan& plan) const {
@@ -196,7 +194,7 @@ Error check_handles(const SpawnSpec& spec) {
   for (const Stdio& stream : spec.streams) {
     if (stream.kind() == Stdio::Kind::handle && !is_open(stream.handle())) open = false;
   }
-  return open ? Error{} : os_error(EBADF, context_of(spec) + "handles");
+  return open ? Error{} : os_error(EBADF, spec.in_start() + "handles");
 }
 
 bool is_file(const std::string& path) {
@@ -238,7 +236,7 @@ std::string find_program(const SpawnSpec& spec) {
 Error check_directory(const SpawnSpec& spec) {
   if (spec.directory.empty() || is_folder(spec.directory)) return {};
   return os_error(is_file(spec.directory) ? ENOTDIR : ENOENT,
-                  context_of(spec) + "chdir " + spec.directory);
+                  spec.in_start() + "chdir " + spec.directory);
 }
 
 // `program`: the file, as it was found.
@@ -246,7 +244,7 @@ Error make_plan(const SpawnSpec& spec, std::string& program, std::wstring& envir
                 calls::ProcessPlan& plan) {
   if (Error error = check_directory(spec)) return error;
   program = find_program(spec);
-  if (program.empty()) return last_error("exec " + spec.shown_name());
+  if (program.empty()) return last_error("exec " + shown(spec.name()));
   // What stands in quotes after /s /c is taken as it is.
   const std::string line = spec.shell_command.empty()
                                ? command_line_of(spec.arguments)
@@ -254,7 +252,7 @@ Error make_plan(const SpawnSpec& spec, std::string& program, std::wstring& envir
   plan.program = to_wide(program);
   plan.line = to_wide(line);
   plan.directory = to_wide(spec.directory);
-  if (plan.line.size() > longest_line) return os_error(E2BIG, "exec " + spec.shown_name());
+  if (plan.line.size() > longest_line) return os_error(E2BIG, "exec " + shown(spec.name()));
   environment = environment_block(spec.environment);
   plan.environment = environment.c_str();
   plan.flags = spec.process_group ? CREATE_NEW_PROCESS_GROUP : 0;
@@ -275,7 +273,7 @@ void start(const SpawnSpec& spec, Spawned& spawned) {
   streams.fill(plan);
   const PassedHandles passed{spec.handles};
   if (!passed) {
-    spawned.error = os_error(EBADF, context_of(spec) + "handles");
+    spawned.error = os_error(EBADF, spec.in_start() + "handles");
     return;
   }
   for (const NativeHandle handle : spec.handles) {
@@ -287,7 +285,7 @@ void start(const SpawnSpec& spec, Spawned& spawned) {
   calls::StartedProcess started;
   if (calls::start_process(plan, started) != 0) {
     const bool shell = !spec.shell_command.empty();
-    spawned.error = last_error("exec " + (shell ? program : spec.shown_name()));
+    spawned.error = last_error("exec " + (shell ? program : shown(spec.name())));
     return;
   }
   spawned.child = std::make_unique<WindowsChild>(Pipe{started.handle}, started.id,
@@ -320,14 +318,14 @@ class WindowsChildren final : public Children {
     const std::error_code error = workers.get().add([job] { job->done(started(job->spec)); });
     if (!error) return;
     Spawned failed;
-    failed.error = Error{error, context_of(job->spec) + "new thread"};
+    failed.error = Error{error, job->spec.in_start() + "new thread"};
     job->done(std::move(failed));
   }
 };
 
 void must_be_utf8(const SpawnSpec& spec, const std::string& text, const char* what) {
   if (text.empty() || !to_wide(text).empty()) return;
-  throw std::invalid_argument{context_of(spec) + what + " is not UTF-8"};
+  throw std::invalid_argument{spec.in_start() + what + " is not UTF-8"};
 }
 
 }  // namespace
@@ -336,7 +334,7 @@ void check_spawn(const SpawnSpec& spec) {
   const bool only_posix = spec.new_session || spec.umask || !spec.user.empty() ||
                           !spec.group.empty() || spec.process_group.value_or(0) != 0;
   if (only_posix) {
-    throw NotSupported{context_of(spec) +
+    throw NotSupported{spec.in_start() +
                        "sessions, groups of other processes, umask, user and group are POSIX "
                        "systems' only"};
   }
@@ -346,12 +344,12 @@ void check_spawn(const SpawnSpec& spec) {
   for (const std::string& argument : spec.arguments) must_be_utf8(spec, argument, "an argument");
   for (const std::string& entry : spec.environment) must_be_utf8(spec, entry, "a variable");
   if (is_batch_file(spec.program)) {
-    throw std::invalid_argument{context_of(spec) +
+    throw std::invalid_argument{spec.in_start() +
                                 "it is a batch file, and its arguments cannot be quoted safely; "
                                 "subprocess_shell() runs it"};
   }
   if (!spec.arguments.empty() && spec.arguments.front().find('"') != std::string::npos) {
-    throw std::invalid_argument{context_of(spec) + "the program's name has a quote inside"};
+    throw std::invalid_argument{spec.in_start() + "the program's name has a quote inside"};
   }
 }
 

@@ -588,24 +588,9 @@ TEST_CASE("a thousand children that end at once are reported once each", "[T-171
   World world;
   const std::size_t count = sanitized ? 60 : 1000;
   const auto null = ferry::Stdio::null();
-  std::vector<std::shared_ptr<ChildRecorder>> protocols;
-  std::vector<ferry::Future<ferry::Subprocess<ChildRecorder>>> starting;
-  for (std::size_t i = 0; i < count; ++i) {
-    protocols.push_back(recorder());
-    starting.push_back(world.loop.create_task(world.loop.subprocess_exec(
-        [protocol = protocols.back()] { return protocol; }, {"/bin/cat"},
-        {.out = null, .err = null})));
-  }
-  world.run_until([&] {
-    return std::all_of(starting.begin(), starting.end(), [](auto& one) { return one.done(); });
-  });
-  for (auto& one : starting) one.result().transport->stdin_pipe()->close();
-  world.run_until([&] {
-    return std::all_of(protocols.begin(), protocols.end(), [](auto& one) { return one->lost; });
-  });
-  for (const auto& protocol : protocols) {
-    CHECK(std::count(protocol->events.begin(), protocol->events.end(), "exited") == 1);
-  }
+  std::vector<std::shared_ptr<ChildRecorder>> protocols(count);
+  for (auto& protocol : protocols) protocol = recorder();
+  run_many(world, protocols, {"/bin/cat"}, {.out = null, .err = null});
 }
 
 TEST_CASE("who starts another user's child keeps its own rights", "[T-174]") {
