@@ -242,7 +242,7 @@ build_preset_of() { case $1 in poll | kqueue) echo release ;; *) echo "$1" ;; es
 
 configure() {
   local preset=$1 log=build/$1.configure.log options=()
-  if [ "$preset" = clang ] || [ "$preset" = fuzz ]; then
+  if [ "$preset" = tsan ] || [ "$preset" = fuzz ]; then
     local cxx
     cxx=$(clang_command) || die "no clang 16 or newer was found"
     options+=("-DCMAKE_CXX_COMPILER=$cxx" "-DCMAKE_C_COMPILER=${cxx/clang++/clang}")

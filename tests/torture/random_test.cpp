@@ -193,11 +193,7 @@ void run_seeds(unsigned from, unsigned count) {
 
 }  // namespace
 
-#ifdef __SANITIZE_ADDRESS__
-constexpr unsigned seeds = 10000;
-#else
 constexpr unsigned seeds = 2000;
-#endif
 
 // FERRY_TEST_SEED=n runs that one alone; FERRY_TEST_SEEDS=n sets how many.
 TEST_CASE("thousands of random lives keep the contract, and lose no byte",

@@ -20,7 +20,7 @@ namespace ferry::internal::calls {
 
 // --- In the child, before its program ---
 
-#if defined(__linux__) && defined(__SANITIZE_THREAD__)
+#ifdef __GLIBC__
 // ThreadSanitizer notes in this process's memory what sigaction() has changed, and would take the
 // child's dispositions for this process's: by its other name it is left alone.
 extern "C" int __sigaction(int number, const struct sigaction* now, struct sigaction* before);
@@ -132,25 +132,28 @@ inline pid_t fork() {
   return through(Call::spawn, -1, 0, [](std::size_t) { return ::fork(); });
 }
 #ifdef __linux__
-#ifdef __SANITIZE_THREAD__
 // ThreadSanitizer takes clone() for fork(), and from then on does not see what this thread and
-// others do in turn: by its other name it is left alone. And the child's descriptors, which it
-// takes for this process's, are none of its business.
+// others do in turn, or ends the program: by its other name it is left alone. And the child's
+// descriptors, which it takes for this process's, are none of its business. It may be the program's
+// that ferry is linked into, and not ferry's own: so it is looked for when that runs.
 extern "C" {
+#ifdef __GLIBC__
 int __clone(int (*run)(void*), void* stack, int how, void* of, ...);
-void AnnotateIgnoreWritesBegin(const char* file, int line);
-void AnnotateIgnoreWritesEnd(const char* file, int line);
+#endif
+__attribute__((weak)) void AnnotateIgnoreWritesBegin(const char* file, int line);
+__attribute__((weak)) void AnnotateIgnoreWritesEnd(const char* file, int line);
 }
 template <typename... More>
 pid_t system_clone(int (*run)(void*), void* stack, int how, void* of, More... more) {
-  AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+  if (AnnotateIgnoreWritesBegin != nullptr) AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+#ifdef __GLIBC__
   const pid_t pid = __clone(run, stack, how, of, more...);
-  AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+#else
+  const pid_t pid = ::clone(run, stack, how, of, more...);
+#endif
+  if (AnnotateIgnoreWritesEnd != nullptr) AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
   return pid;
 }
-#else
-inline constexpr auto* system_clone = ::clone;
-#endif
 // `run` on `stack`, in our memory; returns when that has ended, or become another program.
 inline pid_t clone_shared(int (*run)(void*), void* stack, void* of, int* pidfd) {
   return through(Call::spawn, -1, 0, [&](std::size_t) {
