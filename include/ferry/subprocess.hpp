@@ -13,9 +13,12 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <ranges>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 namespace ferry {
@@ -59,28 +62,43 @@ class FERRY_API Environment {
   std::vector<std::string> entries_;
 };
 
-// A program's name and its arguments: {"ls", "-l", path}, or a vector of strings. Refers to them:
-// it is for passing on, not for keeping.
+// A program's name and its arguments: {"ls", "-l", path}, or as many as a vector, an array or a span
+// of strings has, such as std::span{argv + 1, argv + argc}. Refers to them: it is for passing on,
+// not for keeping. A null pointer among them throws std::invalid_argument.
 class Arguments {
  public:
-  static constexpr std::size_t most = 32;  // in braces; there may be any number in a vector
+  static constexpr std::size_t most = 32;  // in braces
 
   template <class... Texts>
     requires(sizeof...(Texts) > 0 && (std::convertible_to<const Texts&, std::string_view> && ...))
-  Arguments(const Texts&... texts)
-      : views_{std::string_view{texts}...}, count_{sizeof...(Texts)} {
+  Arguments(const Texts&... texts) : views_{view_of(texts)...}, count_{sizeof...(Texts)} {
     static_assert(sizeof...(Texts) <= most, "so many arguments need a vector");
   }
-  Arguments(const std::vector<std::string>& texts) noexcept
-      : strings_{&texts}, count_{texts.size()} {}
+  template <std::ranges::contiguous_range Texts>
+    requires(std::ranges::sized_range<const Texts> &&
+             std::convertible_to<const std::ranges::range_value_t<Texts>&, std::string_view>)
+  Arguments(const Texts& texts) : texts_{std::ranges::data(texts)}, count_{std::size(texts)} {
+    using Text = std::ranges::range_value_t<Texts>;
+    at_ = [](const void* all, std::size_t i) { return view_of(static_cast<const Text*>(all)[i]); };
+    for (const Text& text : texts) view_of(text);
+  }
 
   std::size_t size() const noexcept { return count_; }
   std::string_view operator[](std::size_t i) const noexcept {
-    return strings_ != nullptr ? std::string_view{(*strings_)[i]} : views_[i];
+    return at_ != nullptr ? at_(texts_, i) : views_[i];
   }
 
  private:
-  const std::vector<std::string>* strings_ = nullptr;
+  template <class Text>
+  static std::string_view view_of(const Text& text) {
+    if constexpr (std::is_pointer_v<Text>) {
+      if (text == nullptr) throw std::invalid_argument{"an argument is a null pointer"};
+    }
+    return text;
+  }
+
+  std::string_view (*at_)(const void* all, std::size_t i) = nullptr;
+  const void* texts_ = nullptr;
   std::array<std::string_view, most> views_{};
   std::size_t count_;
 };

@@ -260,7 +260,7 @@ def what_is_free(callback, method):
             free.append("answer:")
         if method in SIGNALS:
             free.append("exited:")
-    if callback == "process_exited" and method == "stdout_is_closing":
+    if callback == "process_exited" and method in ("stdout_is_closing", "stderr_is_closing"):
         free.append("answer:")
     if callback == "connection_made" and method in SIGNALS:
         free += ["data:", "pipe_data_received", "pipe 0:"]

@@ -411,6 +411,25 @@ TEST_CASE("arguments arrive as they were given", "[A-029]") {
   CHECK(output_of(world, arguments) == expected);
 }
 
+TEST_CASE("arguments are words in braces, or a range of them", "[A-029]") {
+  const auto joined = [](const ferry::Arguments& arguments) {
+    std::string all;
+    for (std::size_t i = 0; i < arguments.size(); ++i) all.append(arguments[i]) += '|';
+    return all;
+  };
+  const std::string text{"text"};
+  const char* words[] = {"program", "first", "second"};
+  CHECK(joined("alone") == "alone|");
+  CHECK(joined({"literal", text, std::string_view{text}, words[1]}) == "literal|text|text|first|");
+  CHECK(joined(std::vector<std::string>{"a", "b"}) == "a|b|");
+  CHECK(joined(words) == "program|first|second|");
+  CHECK(joined(std::span{words + 1, words + 3}) == "first|second|");
+  CHECK(joined(std::vector<std::string_view>{}).empty());
+  words[1] = nullptr;
+  CHECK_THROWS_AS(joined(words), std::invalid_argument);
+  CHECK_THROWS_AS(joined({"program", words[1]}), std::invalid_argument);
+}
+
 TEST_CASE("a child has the environment that it is given", "[T-174]") {
   World world;
   set_environment("FERRY_TEST_VARIABLE", "ours");
