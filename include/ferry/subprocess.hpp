@@ -62,9 +62,9 @@ class FERRY_API Environment {
   std::vector<std::string> entries_;
 };
 
-// A program's name and its arguments: {"ls", "-l", path}, or as many as a vector, an array or a span
-// of strings has, such as std::span{argv + 1, argv + argc}. Refers to them: it is for passing on,
-// not for keeping. A null pointer among them throws std::invalid_argument.
+// A program's name and its arguments: {"ls", "-l", path}, or as many as a vector, an array or a
+// span of strings has, such as std::span{argv + 1, argv + argc}. Refers to them: it is for passing
+// on, not for keeping. A null pointer among them throws std::invalid_argument.
 class Arguments {
  public:
   static constexpr std::size_t most = 32;  // in braces

@@ -85,8 +85,9 @@ class Children {
   virtual ~Children() = default;
   // Returns at once: a slow start (a file on a network) does not hold up the loop (T-176). `done`
   // is called once, on a thread of the port's, also after the loop has gone. A Spawned that nobody
-  // takes ends with its child killed and reaped.
-  virtual void spawn(SpawnSpec spec, Function<void(Spawned)> done) = 0;
+  // takes ends with its child killed and reaped. What has not begun when `wanted` expires does not.
+  virtual void spawn(SpawnSpec spec, std::weak_ptr<const void> wanted,
+                     Function<void(Spawned)> done) = 0;
 };
 
 }  // namespace ferry::internal

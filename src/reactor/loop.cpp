@@ -136,6 +136,7 @@ Error LoopCore::watch(NativeHandle handle, std::uint32_t interest, Trigger trigg
   const std::uint32_t index = free_place();
   if (Error error = parts_->selector->add(handle, interest, trigger, token_of(index))) return error;
   take_place(index, handle, trigger, handler, ticket);
+  std::erase_if(claimed_, [handle](const Claimed& one) { return one.handle == handle; });
   return {};
 }
 
@@ -170,7 +171,8 @@ bool LoopCore::watches(NativeHandle handle) const noexcept {
       std::any_of(watches_.begin(), watches_.end(), [handle](const Watch& watch) {
         return watch.handler != nullptr && watch.handle == handle;
       });
-  return watched || std::find(claimed_.begin(), claimed_.end(), handle) != claimed_.end();
+  const auto is_it = [handle](const Claimed& one) { return one.handle == handle; };
+  return watched || std::any_of(claimed_.begin(), claimed_.end(), is_it);
 }
 
 Function<void(Callback)> LoopCore::poster() {
@@ -200,9 +202,11 @@ void LoopCore::unwatch(Ticket& ticket, bool closing) noexcept {
   Watch* const watch = find(ticket);
   ticket = {};
   if (watch == nullptr) return;
-  // By level, a duplicate that somebody holds would go on to be reported.
+  // By level, a duplicate that somebody holds would go on to be reported. When the loop ends, nobody
+  // looks any more; and in a process that was forked, what this loop removed would be the parent's.
   if (watch->handle != invalid_handle) {
-    parts_->selector->remove(watch->handle, closing && watch->trigger == Trigger::edge);
+    const bool by_itself = (closing && watch->trigger == Trigger::edge) || closed_;
+    parts_->selector->remove(watch->handle, by_itself);
   }
   watch->handler = nullptr;
   watch->ready = 0;
@@ -282,9 +286,9 @@ Future<Answer> LoopCore::resolve(Query query) {
   });
 }
 
-Future<Spawned> LoopCore::spawn(SpawnSpec spec) {
+Future<Spawned> LoopCore::spawn(SpawnSpec spec, std::weak_ptr<const void> wanted) {
   return ask(spawns_, [&](Function<void(Spawned)> done) {
-    parts_->children->spawn(std::move(spec), std::move(done));
+    parts_->children->spawn(std::move(spec), std::move(wanted), std::move(done));
   });
 }
 

@@ -82,9 +82,11 @@ class LoopCore final : public IoContext {
   void again_later(Ticket ticket, std::uint32_t ready) override;
   Error watch_exit(NativeHandle process, IoHandler& handler, Ticket& ticket) override;
   bool watches(NativeHandle handle) const noexcept override;
-  // As if it were watched, for a transport that is about to. Nobody else has claimed it.
-  void claim(NativeHandle handle) { claimed_.push_back(handle); }
-  void unclaim(NativeHandle handle) noexcept { std::erase(claimed_, handle); }
+  // As if it were watched, until it is. Nobody else has claimed it. `by` tells claims apart.
+  void claim(NativeHandle handle, const void* by) { claimed_.push_back({handle, by}); }
+  void unclaim(const void* by) noexcept {
+    std::erase_if(claimed_, [by](const Claimed& one) { return one.by == by; });
+  }
   Function<void(Callback)> poster() override;
   std::span<std::byte> scratch() noexcept override { return {scratch_.get(), scratch_size}; }
   DatagramBatch& datagram_batch() override {
@@ -124,7 +126,7 @@ class LoopCore final : public IoContext {
 
   // --- Names (resolver.hpp), children (children.hpp) ---
   Future<Answer> resolve(Query query);
-  Future<Spawned> spawn(SpawnSpec spec);
+  Future<Spawned> spawn(SpawnSpec spec, std::weak_ptr<const void> wanted);
 
   // --- Handles and signals of the user's ---
   void add_reader(NativeHandle handle, std::uint32_t interest, Callback callback,
@@ -262,7 +264,11 @@ class LoopCore final : public IoContext {
   std::vector<Event> events_;
   std::vector<Watch> watches_;
   std::vector<std::uint32_t> free_watches_;
-  std::vector<NativeHandle> claimed_;  // seldom more than one
+  struct Claimed {
+    NativeHandle handle;
+    const void* by;
+  };
+  std::vector<Claimed> claimed_;  // seldom more than one
   std::vector<LoopMember*> dirty_;
   LoopMember* members_ = nullptr;
   std::vector<std::shared_ptr<RootTask>> tasks_;

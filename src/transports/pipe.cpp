@@ -19,26 +19,25 @@ using Made = Connection<StreamProtocol>;
 class Claim {
  public:
   Claim() noexcept = default;
-  Claim(LoopCore& core, NativeHandle handle) : control_{core.control()}, handle_{handle} {
-    core.claim(handle);
+  Claim(LoopCore& core, NativeHandle handle)
+      : control_{core.control()}, identity_{std::make_unique<char>()} {
+    core.claim(handle, identity_.get());
   }
-  Claim(Claim&& other) noexcept
-      : control_{std::move(other.control_)},
-        handle_{std::exchange(other.handle_, invalid_handle)} {}
+  Claim(Claim&& other) noexcept = default;
   Claim& operator=(Claim&&) = delete;
   ~Claim() {
-    if (handle_ == invalid_handle) return;
-    if (LoopCore* const core = control_.core()) core->unclaim(handle_);
+    if (!identity_) return;
+    if (LoopCore* const core = control_.core()) core->unclaim(identity_.get());
   }
 
  private:
   ControlRef control_;
-  NativeHandle handle_ = invalid_handle;
+  std::unique_ptr<char> identity_;
 };
 
 Task<Made> hand_over(LoopCore* core, StreamProtocolFactory factory, Pipe end, Direction direction,
                      PipeOptions options, Claim claim) {
-  const Claim until_it_is_watched = std::move(claim);
+  const Claim until_it_is_watched = std::move(claim);  // or never will be
   StreamNames names;
   names.made_at = factory.where();
   std::shared_ptr<StreamProtocol> protocol = factory();  // if it throws, the pipe closes itself

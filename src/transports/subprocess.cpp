@@ -93,7 +93,8 @@ Task<Made> start(LoopCore* core, SubprocessProtocolFactory factory, SpawnSpec sp
   std::shared_ptr<SubprocessProtocol> protocol = factory();  // if it throws, nothing is started
   if (!protocol) throw std::invalid_argument{spec.in_start() + "the protocol is null"};
   ChildTransport::Setup setup{shown(spec.name()), kill_after, factory.where()};
-  Spawned spawned = co_await core->spawn(std::move(spec));
+  const auto wanted = std::make_shared<char>();  // as long as this frame lives
+  Spawned spawned = co_await core->spawn(std::move(spec), wanted);
   spawned.error.raise();
   Opening<ChildTransport> opening{core->loop()};
   opening.transport =

@@ -84,8 +84,8 @@ class EpollSelector final : public Selector {
     epoll_event event{};
     if ((interest & want_read) != 0) event.events |= EPOLLIN;
     if ((interest & want_write) != 0) event.events |= EPOLLOUT;
-    // The peer's end as a hint, so that a short read tells whether anything is left.
-    if (trigger == Trigger::edge) event.events |= EPOLLET | EPOLLRDHUP;
+    // The peer's end and urgent data as hints, so that a short read tells whether anything is left.
+    if (trigger == Trigger::edge) event.events |= EPOLLET | EPOLLRDHUP | EPOLLPRI;
     event.data.u64 = token;
     const int fd = static_cast<int>(handle);
     if (calls::epoll_ctl(epoll(), what, fd, &event) == 0) return {};

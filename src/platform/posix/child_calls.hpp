@@ -4,11 +4,11 @@
 #include "platform/posix/calls.hpp"
 
 #include <grp.h>
+#include <pthread.h>
 #include <spawn.h>
 #include <sys/wait.h>
 
-#include <system_error>
-#include <thread>
+#include <memory>
 #include <utility>
 
 #ifdef __linux__
@@ -191,16 +191,27 @@ inline int waitid(pid_t pid, siginfo_t& info, int how) {
     return ::waitid(P_PID, static_cast<id_t>(pid), &info, how);
   });
 }
-// Detached. An errno, or 0.
+// Detached, and with a small stack: each child may have one. An errno, or 0.
 template <class Run>
 int start_thread(Run run) {
+  constexpr std::size_t stack = 512 * 1024;
   return through(Call::thread, -1, 0, [&](std::size_t) {
-    try {
-      std::thread{std::move(run)}.detach();
-      return 0;
-    } catch (const std::system_error& error) {
-      return errno = error.code().value(), -1;
-    }
+    pthread_attr_t attributes;
+    ::pthread_attr_init(&attributes);
+    ::pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    ::pthread_attr_setstacksize(&attributes, stack);
+    const auto begin = [](void* of) -> void* {
+      const std::unique_ptr<Run> owned{static_cast<Run*>(of)};
+      (*owned)();
+      return nullptr;
+    };
+    auto owned = std::make_unique<Run>(std::move(run));
+    pthread_t thread;
+    const int error = ::pthread_create(&thread, &attributes, begin, owned.get());
+    ::pthread_attr_destroy(&attributes);
+    if (error != 0) return errno = error, -1;
+    static_cast<void>(owned.release());
+    return 0;
   }) == 0 ? 0 : errno;
 }
 // 0: it runs; -1 and ECHILD: another part of the process was faster.

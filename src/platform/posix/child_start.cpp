@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <charconv>
 #include <climits>
@@ -92,11 +93,17 @@ std::optional<unsigned> as_number(std::string_view text) {
 
 // Asks the system's database `ask(entry, buffer, size, found)`, whatever room that needs.
 template <class Entry, class Ask>
-bool look_up(Entry& entry, std::vector<char>& room, Ask ask) {
+bool look_up(const std::string& context, Entry& entry, std::vector<char>& room, Ask ask) {
   for (room.resize(1024);; room.resize(room.size() * 2)) {
     Entry* found = nullptr;
     const int error = ask(&entry, room.data(), room.size(), &found);
-    if (error != ERANGE || room.size() > 1024 * 1024) return error == 0 && found != nullptr;
+    if (error == ERANGE && room.size() <= 1024 * 1024) continue;
+    // How databases say that there is no such entry; all else is that they could not be asked.
+    constexpr int none[] = {0, ENOENT, ESRCH, EBADF, EPERM};
+    if (std::find(std::begin(none), std::end(none), error) == std::end(none)) {
+      os_error(error, context).raise();
+    }
+    return error == 0 && found != nullptr;
   }
 }
 
@@ -104,7 +111,7 @@ void find_user(const SpawnSpec& spec, StartPlan& plan) {
   passwd entry{};
   std::vector<char> room;
   plan.user = as_number(spec.user);
-  const bool known = look_up(entry, room, [&](auto... where) {
+  const bool known = look_up(spec.in_start() + "user " + spec.user, entry, room, [&](auto... where) {
     return plan.user ? ::getpwuid_r(*plan.user, where...)
                      : ::getpwnam_r(spec.user.c_str(), where...);
   });
@@ -140,11 +147,24 @@ void find_group(const SpawnSpec& spec, StartPlan& plan) {
   if (plan.group) return;
   group entry{};
   std::vector<char> room;
-  const bool known = look_up(entry, room, [&](auto... where) {
+  const bool known = look_up(spec.in_start() + "group " + spec.group, entry, room, [&](auto... where) {
     return ::getgrnam_r(spec.group.c_str(), where...);
   });
   if (!known) nobody(spec, "group", spec.group);
   plan.group = entry.gr_gid;
+}
+
+// Whether this process's groups are these; its main one may be among them.
+bool has_groups(const std::vector<gid_t>& wanted) {
+  std::vector<gid_t> have(static_cast<std::size_t>(std::max(::getgroups(0, nullptr), 0)));
+  const int count = ::getgroups(static_cast<int>(have.size()), have.data());
+  have.resize(static_cast<std::size_t>(std::max(count, 0)));
+  const auto among = [](const std::vector<gid_t>& all) {
+    return [&all](gid_t id) { return std::find(all.begin(), all.end(), id) != all.end(); };
+  };
+  if (!std::all_of(have.begin(), have.end(), among(wanted))) return false;
+  have.push_back(::getegid());
+  return std::all_of(wanted.begin(), wanted.end(), among(have));
 }
 
 // The system may be older than what ferry was built on, or a sandbox may forbid it.
@@ -281,8 +301,9 @@ class InChild {
     }
     const bool changes = plan_.user || plan_.group;
     if (changes && calls::setgroups(plan_.groups.data(), plan_.groups.size()) != 0) {
-      // Who is not root keeps his groups, and fails below if he may not be who he shall.
-      if (errno != EPERM || (plan_.user && *plan_.user != ::geteuid())) {
+      // Who is not root keeps his groups: those that he shall have, or his own as the same user.
+      const bool same_user = plan_.user && *plan_.user == ::geteuid();
+      if (errno != EPERM || !(same_user || plan_.has_these_groups)) {
         return failed(StartStep::groups);
       }
     }
@@ -377,19 +398,24 @@ FERRY_IN_CHILD int tell_of_itself(void* told) {
 
 // Emulators of Linux, and valgrind, make a copy instead, whose errors nobody would hear of: asked
 // once, by a child that does nothing.
-bool children_share_memory() {
+std::optional<bool> children_share_memory() {
   alignas(64) std::byte stack[child_stack];
   volatile bool told = false;
   // Without a signal: nobody else in this process hears of it.
   const pid_t pid = calls::system_clone(&tell_of_itself, stack + child_stack,
                                         CLONE_VM | CLONE_VFORK, const_cast<bool*>(&told));
-  while (pid != -1 && ::waitpid(pid, nullptr, __WALL) == -1 && errno == EINTR) {
+  if (pid == -1) return std::nullopt;  // no more processes, perhaps just now
+  while (::waitpid(pid, nullptr, __WALL) == -1 && errno == EINTR) {
   }
   return told;
 }
 bool can_share() {
-  static const bool can = children_share_memory();
-  return can;
+  enum : int { unknown, no, yes };
+  static std::atomic<int> known{unknown};
+  if (known == unknown) {
+    if (const auto answer = children_share_memory()) known = *answer ? yes : no;
+  }
+  return known == yes;
 }
 #else
 bool can_share() { return false; }
@@ -427,6 +453,7 @@ StartPlan::StartPlan(const SpawnSpec& spec) {
   if (!spec.user.empty()) find_user(spec, *this);
   if (!spec.group.empty()) find_group(spec, *this);
   if (group && groups.empty()) groups.push_back(*group);
+  if (group || user) has_these_groups = has_groups(groups);
 }
 
 Started start_child(const StartPlan& plan) {

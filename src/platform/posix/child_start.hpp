@@ -35,6 +35,7 @@ struct StartPlan {
   std::optional<uid_t> user;
   std::optional<gid_t> group;
   std::vector<gid_t> groups;
+  bool has_these_groups = false;  // this process has them, and no others
 
  private:
   std::unique_ptr<char[]> texts_;  // one behind the other

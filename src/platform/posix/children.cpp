@@ -7,12 +7,13 @@
 #include "platform/sockets/per_process.hpp"
 #include "platform/sockets/socket_address.hpp"
 
+#include <atomic>
+#include <condition_variable>
 #include <deque>
 #include <memory>
 #include <mutex>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -65,9 +66,50 @@ class Unreaped {
 };
 constinit PerProcess<Unreaped> unreaped;
 
+// Linux takes the end of a thread for a parent's end, and signals the children that asked for that
+// (PR_SET_PDEATHSIG): who has started a child stays until it has been reaped.
+class Parent {
+ public:
+#ifdef __linux__
+  // Of one child.
+  class Need {
+   public:
+    Need() noexcept = default;
+    explicit Need(std::shared_ptr<Parent> of) noexcept : of_{std::move(of)} {
+      if (of_) ++of_->children_;
+    }
+    Need(Need&& other) noexcept = default;
+    Need& operator=(Need&& other) noexcept {
+      std::swap(of_, other.of_);
+      return *this;
+    }
+    ~Need() {
+      if (!of_) return;
+      --of_->children_;
+      of_->children_.notify_all();
+    }
+
+   private:
+    std::shared_ptr<Parent> of_;
+  };
+  void wait() const noexcept {
+    for (int count = children_; count > 0; count = children_) children_.wait(count);
+  }
+
+ private:
+  std::atomic<int> children_{0};
+#else
+  struct Need {
+    Need() = default;
+    explicit Need(const std::shared_ptr<Parent>&) noexcept {}
+  };
+  void wait() const noexcept {}
+#endif
+};
+
 class PosixChild final : public Child, private IoHandler {
  public:
-  PosixChild(pid_t pid, int pidfd) noexcept : pid_{pid}, pidfd_{pidfd} {}
+  PosixChild() = default;
   PosixChild(const PosixChild&) = delete;
   PosixChild& operator=(const PosixChild&) = delete;
   // One that nobody has begun to watch was never handed to anybody.
@@ -76,8 +118,16 @@ class PosixChild final : public Child, private IoHandler {
     if (io_ != nullptr) io_->unwatch(ticket_, true);
     if (running_ && io_ == nullptr) signal_now(SIGKILL);
     if (pidfd_) pidfd_.close();
-    if (!running_ || reap(pid_, WNOHANG)) return;
-    if (wait_in_thread(pid_, [pid = pid_] { reap(pid, 0); }) != 0) unreaped.get().add(pid_);
+    if (!running_ || !is_ours() || reap(pid_, WNOHANG)) return;
+    auto reap_it = [pid = pid_, until_then = std::move(parent_)] { reap(pid, 0); };
+    if (wait_in_thread(pid_, std::move(reap_it)) != 0) unreaped.get().add(pid_);
+  }
+
+  void has_started(pid_t pid, int pidfd, Parent::Need parent) noexcept {
+    pid_ = pid;
+    pidfd_ = Pipe{pidfd};
+    parent_ = std::move(parent);
+    running_ = true;
   }
 
   long pid() const noexcept override { return pid_; }
@@ -103,9 +153,15 @@ class PosixChild final : public Child, private IoHandler {
   bool kill() override { return send_signal(SIGKILL); }
 
  private:
+  // In a process that was forked meanwhile it is nobody's.
+  bool is_ours() const noexcept { return process_ == calls::process_id(); }
+
   int signal_now(int signal) noexcept {
-    return pidfd_ ? calls::pidfd_send_signal(static_cast<int>(pidfd_.fileno()), signal)
-                  : signal_by_pid(signal);
+    if (!is_ours()) return errno = ESRCH, -1;
+    if (!pidfd_) return signal_by_pid(signal);
+    const int answer = calls::pidfd_send_signal(static_cast<int>(pidfd_.fileno()), signal);
+    // Filters of system calls may know the older one only.
+    return answer != 0 && (errno == EPERM || errno == ENOSYS) ? signal_by_pid(signal) : answer;
   }
   // The pid is this child's as long as it has not been reaped, and only we do that; unless another
   // part of the process does, which is asked first (C-06).
@@ -117,44 +173,62 @@ class PosixChild final : public Child, private IoHandler {
     return calls::kill(pid_, signal);
   }
 
+  // What others may call when we have gone.
+  auto hear() {
+    if (!heard_) heard_ = std::make_shared<PosixChild*>(this);
+    return [heard = heard_] {
+      if (*heard != nullptr) (*heard)->ended();
+    };
+  }
+
   Error begin_to_watch(IoContext& io) {
     if (pidfd_) return io.watch(pidfd_.fileno(), want_read, Trigger::level, *this, ticket_);
     const Error error = io.watch_exit(pid_, *this, ticket_);
     if (!error) return {};
-    heard_ = std::make_shared<PosixChild*>(this);
-    const auto hear = [heard = heard_] {
-      if (*heard != nullptr) (*heard)->ended();
-    };
     if (error == std::errc::no_such_process) {
-      io.poster()(hear);
+      io.poster()(hear());
       return {};
     }
     if (error != std::errc::not_supported) return error;
-    const int failure = wait_in_thread(pid_, [hear, post = io.poster()]() mutable { post(hear); });
+    const int failure = watch_in_thread(io);
     if (failure != 0) return os_error(failure, "wait for process " + std::to_string(pid_));
     return {};
+  }
+
+  int watch_in_thread(IoContext& io) {
+    return wait_in_thread(pid_,
+                          [hear = hear(), post = io.poster()]() mutable { post(hear); });
   }
 
   void handle_ready(std::uint32_t) override { ended(); }
 
   void ended() {
     if (!running_) return;
-    // Told of an end that cannot be fetched yet: macOS does so, for a moment.
-    const auto exit = reap(pid_, 0);
+    auto exit = reap(pid_, WNOHANG);
+    if (!exit) {
+      // Told of an end that cannot be fetched yet: a tracer has it first, and may take its time; on
+      // macOS for a moment.
+      if (pidfd_) io_->unwatch(ticket_, false);
+      if (watch_in_thread(*io_) == 0) return;
+      exit = reap(pid_, 0);
+    }
     running_ = false;
+    parent_ = {};
     io_->unwatch(ticket_, true);
     pidfd_.close();
     Exited exited = std::move(exited_);
     exited(*exit);
   }
 
-  const pid_t pid_;
+  const long process_ = calls::process_id();
+  pid_t pid_ = -1;
   Pipe pidfd_;
+  Parent::Need parent_;
   IoContext* io_ = nullptr;
   Ticket ticket_;
   std::shared_ptr<PosixChild*> heard_;  // what a thread knows of us; the loop's thread looks inside
   Exited exited_;
-  bool running_ = true;
+  bool running_ = false;
 };
 
 std::string context_of(const SpawnSpec& spec, StartStep step) {
@@ -236,22 +310,36 @@ std::unique_lock<std::mutex> alone() {
   return std::unique_lock{mutex.get()};
 }
 
-Spawned start(const SpawnSpec& spec) {
+// `wanted` has expired: nobody waits for it any more, and nothing is started.
+struct Job {
+  SpawnSpec spec;
+  std::weak_ptr<const void> wanted;
+  Function<void(Spawned)> done;
+};
+
+Spawned start(const Job& job, const std::shared_ptr<Parent>& parent) {
   Spawned spawned;
   try {
+    const SpawnSpec& spec = job.spec;
     unreaped.get().look();
     const auto lock = alone();
+    if (job.wanted.expired()) {
+      spawned.error = os_error(ECANCELED, spec.in_start() + "new process");
+      return spawned;
+    }
     if ((spawned.error = check_handles(spec))) return spawned;
     StartPlan plan{spec};
     TheirEnds theirs;
     std::array<Pipe, 3> ours;
     if ((spawned.error = make_streams(spec, plan, theirs, ours))) return spawned;
+    auto child = std::make_unique<PosixChild>();
     const Started started = start_child(plan);
     if (started.error != 0) {
       spawned.error = os_error(started.error, context_of(spec, started.step));
       return spawned;
     }
-    spawned.child = std::make_unique<PosixChild>(started.pid, started.pidfd);
+    child->has_started(started.pid, started.pidfd, Parent::Need{parent});
+    spawned.child = std::move(child);
     spawned.pipes = std::move(ours);
   } catch (...) {
     spawned.error = Error{std::current_exception()};
@@ -261,21 +349,17 @@ Spawned start(const SpawnSpec& spec) {
 
 bool is_descriptor(NativeHandle handle) { return handle >= 0 && std::in_range<int>(handle); }
 
-struct Job {
-  SpawnSpec spec;
-  Function<void(Spawned)> done;
-};
-
 // The starts of one loop, each in a new thread: that has what the loop's thread has just now, and
-// so has the child (nice, CPUs, capabilities, namespaces, filters of system calls). Only when many
-// start at once, the later ones take a thread over. Held by the threads as well, which may outlive
-// the loop: a start that hangs (a file on a network that is gone) does not hold up anybody's end.
+// so has the child (nice, CPUs, capabilities, namespaces, filters of system calls). Held by the
+// threads as well, which may outlive the loop: a start that hangs (a file on a network that is gone)
+// does not hold up anybody's end.
 class Starts : public std::enable_shared_from_this<Starts> {
  public:
   void add(std::shared_ptr<Job> job) {
+    const auto parent = std::make_shared<Parent>();
     const std::lock_guard lock{mutex_};
-    if (threads_ == most) return waiting_.push_back(std::move(job));
-    const int error = calls::start_thread([self = shared_from_this(), job] { self->run(job); });
+    const int error = calls::start_thread(
+        [self = shared_from_this(), job, parent] { self->run(job, parent); });
     if (error == 0) {
       ++threads_;
     } else if (threads_ > 0) {
@@ -288,32 +372,42 @@ class Starts : public std::enable_shared_from_this<Starts> {
   }
 
  private:
-  static constexpr std::size_t most = 16;
+  static constexpr std::size_t most_at_once = 16;
 
-  void run(std::shared_ptr<Job> job) {
+  void run(std::shared_ptr<Job> job, const std::shared_ptr<Parent>& parent) {
     calls::block_signals();
+    std::unique_lock lock{mutex_};
+    place_.wait(lock, [this] { return starting_ < most_at_once; });
+    ++starting_;
     while (job) {
-      job->done(start(job->spec));
-      const std::lock_guard lock{mutex_};
+      lock.unlock();
+      job->done(start(*job, parent));
+      lock.lock();
       job = nullptr;
-      if (waiting_.empty()) {
-        --threads_;
-      } else {
-        job = std::move(waiting_.front());
-        waiting_.pop_front();
-      }
+      if (waiting_.empty()) continue;
+      job = std::move(waiting_.front());
+      waiting_.pop_front();
     }
+    --starting_;
+    --threads_;
+    lock.unlock();
+    place_.notify_one();
+    parent->wait();
   }
 
   std::mutex mutex_;
-  std::deque<std::shared_ptr<Job>> waiting_;
-  std::size_t threads_ = 0;
+  std::condition_variable place_;
+  std::deque<std::shared_ptr<Job>> waiting_;  // for which there could be no thread
+  std::size_t threads_ = 0;                   // that start, or wait for their place to do so
+  std::size_t starting_ = 0;
 };
 
 class PosixChildren final : public Children {
  public:
-  void spawn(SpawnSpec spec, Function<void(Spawned)> done) override {
-    starts_->add(std::make_shared<Job>(Job{std::move(spec), std::move(done)}));
+  void spawn(SpawnSpec spec, std::weak_ptr<const void> wanted,
+             Function<void(Spawned)> done) override {
+    starts_->add(
+        std::make_shared<Job>(Job{std::move(spec), std::move(wanted), std::move(done)}));
   }
 
  private:

@@ -168,7 +168,7 @@ class PosixPipes final : public Pipes {
     }
     adopted_handles.get().take(fd, blocks);
     const PipeCalls of{direction, kind, true, static_cast<int>(keeper.detach())};
-    return std::make_unique<SocketChannel<PipeCalls>>(of, io, Socket{end.detach()}, 0);
+    return std::make_unique<SocketChannel<PipeCalls>>(of, io, Socket{end.detach()}, false, 0);
   }
 
   std::unique_ptr<Channel> channel_to_child(IoContext& io, Pipe end,
@@ -176,7 +176,7 @@ class PosixPipes final : public Pipes {
     PipeKind kind;
     kind.fifo = true;
     return std::make_unique<SocketChannel<PipeCalls>>(PipeCalls{direction, kind, false, -1}, io,
-                                                      Socket{end.detach()}, 0);
+                                                      Socket{end.detach()}, false, 0);
   }
 
   void check_named() const override {

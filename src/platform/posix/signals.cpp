@@ -74,7 +74,7 @@ extern "C" void on_signal(int number) {
 bool put_in_place(int number) noexcept {
   struct sigaction ours {}, before {};
   ours.sa_handler = &on_signal;
-  ours.sa_flags = SA_RESTART;
+  ours.sa_flags = SA_RESTART | SA_ONSTACK;  // the thread's own stack may be small
   sigfillset(&ours.sa_mask);
   if (calls::sigaction(number, &ours, &before) != 0) return false;
   if (!is_ours(before)) former[static_cast<std::size_t>(number)] = before;

@@ -69,7 +69,7 @@ class SimChildren final : public Children {
   explicit SimChildren(World& world) noexcept : world_{world} {}
 
   // In a virtual thread, as names are resolved.
-  void spawn(SpawnSpec spec, Function<void(Spawned)> done) override {
+  void spawn(SpawnSpec spec, std::weak_ptr<const void>, Function<void(Spawned)> done) override {
     Spawned failed;
     std::shared_ptr<const SimProgram> program;
     try {

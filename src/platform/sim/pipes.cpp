@@ -65,7 +65,7 @@ class SimPipes final : public Pipes {
                                    const PipeOptions& options) override {
     if (options.outlive_writers) throw NotSupported{"outlive_writers is not simulated"};
     return std::make_unique<SocketChannel<SimPipeCalls>>(SimPipeCalls{world_, direction}, io,
-                                                         Socket{end.detach()}, 0);
+                                                         Socket{end.detach()}, false, 0);
   }
 
   void check_named() const override { throw NotSupported{"pipes with names are not simulated"}; }

@@ -19,9 +19,13 @@ namespace ferry::internal {
 template <class Calls>
 class SocketChannel final : public Channel, private IoHandler, private Calls {
  public:
-  // `died`: an errno that the socket has told already, and will not tell again; 0: none.
-  SocketChannel(const Calls& calls, IoContext& io, Socket socket, int died) noexcept
-      : Calls{calls}, io_{io}, handle_{socket.detach()},
+  // `short_is_all`: a read that does not fill its buffer has taken all that was there. So it is with
+  // TCP (but for urgent data, which comes as a hint), not where there are borders in between: lines
+  // of a terminal, descriptors among a Unix socket's bytes, messages. By edges that makes a call
+  // less. `died`: an errno that the socket has told already, and will not tell again; 0: none.
+  SocketChannel(const Calls& calls, IoContext& io, Socket socket, bool short_is_all,
+                int died) noexcept
+      : Calls{calls}, io_{io}, handle_{socket.detach()}, short_is_all_{short_is_all},
         died_{static_cast<std::uint16_t>(died)} {}
   ~SocketChannel() { let_go(); }
 
@@ -72,6 +76,7 @@ class SocketChannel final : public Channel, private IoHandler, private Calls {
   bool readable_ = false;
   bool writable_ = true;  // until a call says otherwise
   bool hint_ = false;     // the end is near: only 0 or EAGAIN ends reading
+  const bool short_is_all_;
   bool reading_ = false;  // what the owner wants
   bool writing_ = false;
   bool resting_ = false;  // the system had no buffers for us: writing waits for a while

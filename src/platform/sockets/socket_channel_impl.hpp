@@ -131,7 +131,12 @@ bool SocketChannel<Calls>::read_once(std::size_t& share) {
     return false;
   }
   const auto size = static_cast<std::size_t>(count);
-  if (size < into.size() && !hint_ && !calls().was_cut()) readable_ = false;
+  if (size == 0 && share < read_share && io_.edge_triggered()) {
+    io_.again(ticket_, ready_read);  // after bytes the end has a turn of its own
+    return false;
+  }
+  const bool trusted = short_is_all_ || !io_.edge_triggered();
+  if (size < into.size() && trusted && !hint_ && !calls().was_cut()) readable_ = false;
   owner_->bytes_read(size);
   if (size == 0 || handle_ == invalid_handle) return false;
   share -= std::min(share, size);

@@ -233,7 +233,7 @@ class SocketNetwork final : public Network, private Calls {
       calls().no_sigpipe(socket.fileno());
       if (is_ip(family)) set_flag(calls(), socket, IPPROTO_TCP, TCP_NODELAY);
     }
-    return std::make_unique<SocketChannel<Calls>>(calls(), io, std::move(socket),
+    return std::make_unique<SocketChannel<Calls>>(calls(), io, std::move(socket), is_ip(family),
                                                   died ? errno_of(died.code()) : 0);
   }
 

@@ -77,22 +77,30 @@ std::string variable_of(const std::vector<std::string>& entries, std::string_vie
 }
 
 bool is_batch_file(std::string_view program) {
-  const std::string_view extension = extension_of(trimmed(program));
-  return same_variable(extension, ".bat") || same_variable(extension, ".cmd");
+  // By the name that Windows makes of it: "x.bat\\. " is "x.bat".
+  const std::wstring given = to_wide(std::string{program});
+  std::wstring full(::GetFullPathNameW(given.c_str(), 0, nullptr, nullptr), L'\0');
+  full.resize(::GetFullPathNameW(given.c_str(), static_cast<DWORD>(full.size()), full.data(),
+                                 nullptr));
+  for (const std::string& name : {from_wide(full), std::string{program}}) {
+    const std::string_view extension = extension_of(trimmed(name));
+    if (same_variable(extension, ".bat") || same_variable(extension, ".cmd")) return true;
+  }
+  return false;
 }
 
 std::vector<std::string> candidates_of(const std::string& program, std::string_view path) {
   std::vector<std::string> candidates;
+  std::vector<std::string> bare;  // a name without an extension is hardly a program's: at the end
   const bool has_extension = !extension_of(program).empty();
   const auto add = [&](const std::string& file) {
-    // A name without an extension is hardly a program's, so it comes last.
     if (has_extension) candidates.push_back(file);
     candidates.push_back(file + ".exe");
-    if (!has_extension) candidates.push_back(file);
+    if (!has_extension) bare.push_back(file);
   };
   if (program.find_first_of("\\/:") != program.npos) {
     add(program);
-    return candidates;
+    path = {};
   }
   while (!path.empty()) {
     const std::size_t end = std::min(path.find(';'), path.size());
@@ -103,6 +111,7 @@ std::vector<std::string> candidates_of(const std::string& program, std::string_v
     if (folder.back() != '\\' && folder.back() != '/') folder += '\\';
     add(folder + program);
   }
+  candidates.insert(candidates.end(), bare.begin(), bare.end());
   return candidates;
 }
 

@@ -60,17 +60,18 @@ class WindowsChild final : public Child, private IoHandler {
                                             : " is no signal on Windows")};
     }
     if (calls::send_break(id_) == 0) return true;
-    last_error("send Ctrl+Break to process " + std::to_string(id_)).raise();
-    return false;
+    return refused("send Ctrl+Break to process ");
   }
   bool kill() override { return runs() && end(); }
 
  private:
   bool runs() const noexcept { return process_ && !calls::has_exited(process_.fileno()); }
   bool end() {
-    if (calls::terminate(process_.fileno()) == 0) return true;
-    const Error error = last_error("end process " + std::to_string(id_));
-    // One that is about to end refuses, has its code already, and is not signalled yet.
+    return calls::terminate(process_.fileno()) == 0 || refused("end process ");
+  }
+  // One that is about to end refuses, has its code already, and is not signalled yet.
+  bool refused(const char* what) {
+    const Error error = last_error(what + std::to_string(id_));
     DWORD code = STILL_ACTIVE;
     const bool known = calls::exit_code(process_.fileno(), code) == 0;
     if (runs() && !(known && code != STILL_ACTIVE)) error.raise();
@@ -296,10 +297,14 @@ void start(const SpawnSpec& spec, Spawned& spawned) {
 // A start that hangs (a file on a network that is gone) does not hold up the end of the process.
 constinit SharedWorkers<16> workers;
 
-Spawned started(const SpawnSpec& spec) {
+Spawned started(const SpawnSpec& spec, bool wanted) {
   Spawned spawned;
   try {
-    start(spec, spawned);
+    if (wanted) {
+      start(spec, spawned);
+    } else {
+      spawned.error = os_error(ECANCELED, spec.in_start() + "new process");
+    }
   } catch (...) {
     spawned.error = Error{std::current_exception()};
   }
@@ -308,14 +313,17 @@ Spawned started(const SpawnSpec& spec) {
 
 struct Job {
   SpawnSpec spec;
+  std::weak_ptr<const void> wanted;
   Function<void(Spawned)> done;
 };
 
 class WindowsChildren final : public Children {
  public:
-  void spawn(SpawnSpec spec, Function<void(Spawned)> done) override {
-    auto job = std::make_shared<Job>(Job{std::move(spec), std::move(done)});
-    const std::error_code error = workers.get().add([job] { job->done(started(job->spec)); });
+  void spawn(SpawnSpec spec, std::weak_ptr<const void> wanted,
+             Function<void(Spawned)> done) override {
+    auto job = std::make_shared<Job>(Job{std::move(spec), std::move(wanted), std::move(done)});
+    const std::error_code error = workers.get().add(
+        [job] { job->done(started(job->spec, !job->wanted.expired())); });
     if (!error) return;
     Spawned failed;
     failed.error = Error{error, job->spec.in_start() + "new thread"};

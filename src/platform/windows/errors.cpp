@@ -21,6 +21,7 @@ constexpr Known table[] = {
     {ERROR_INVALID_HANDLE, EBADF, nullptr},
     {WSAEACCES, EACCES, "permission denied"},
     {ERROR_ACCESS_DENIED, EACCES, nullptr},
+    {740, EACCES, nullptr},  // ERROR_ELEVATION_REQUIRED, which mingw does not know
     {WSAEFAULT, EFAULT, "bad address"},
     {WSAEINVAL, EINVAL, "invalid argument"},
     {ERROR_INVALID_PARAMETER, EINVAL, nullptr},
@@ -50,6 +51,8 @@ constexpr Known table[] = {
     {ERROR_NO_SYSTEM_RESOURCES, ENOBUFS, nullptr},
     {WSAEISCONN, EISCONN, "transport endpoint is already connected"},
     {WSAENOTCONN, ENOTCONN, "transport endpoint is not connected"},
+    {ERROR_BAD_PIPE, ENOTCONN, nullptr},  // a pipe's end that nobody has connected to
+    {ERROR_PIPE_LISTENING, ENOTCONN, nullptr},
     {ERROR_BROKEN_PIPE, EPIPE, "broken pipe"},
     {ERROR_NO_DATA, EPIPE, nullptr},
     {WSAESHUTDOWN, EPIPE, nullptr},
@@ -71,6 +74,7 @@ constexpr Known table[] = {
     {ERROR_PIPE_BUSY, EBUSY, "device or resource busy"},
     {ERROR_DIRECTORY, ENOTDIR, "not a directory"},
     {ERROR_BAD_EXE_FORMAT, ENOEXEC, "exec format error"},
+    {ERROR_EXE_MACHINE_TYPE_MISMATCH, ENOEXEC, nullptr},
     {ERROR_FILENAME_EXCED_RANGE, ENAMETOOLONG, nullptr},
     {ERROR_NOT_SUPPORTED, ENOTSUP, "operation not supported"},
 };

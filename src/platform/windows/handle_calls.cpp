@@ -5,6 +5,10 @@
 #include <algorithm>
 #include <memory>
 
+// In ntdll; not all headers declare it.
+extern "C" NTSTATUS NTAPI NtQueryInformationFile(HANDLE file, PIO_STATUS_BLOCK status, PVOID told,
+                                                 ULONG size, FILE_INFORMATION_CLASS what);
+
 namespace ferry::internal::calls {
 namespace {
 
@@ -183,7 +187,14 @@ int error_of(const OVERLAPPED& operation) noexcept {
 }
 void cancel_all(NativeHandle handle) noexcept { ::CancelIoEx(object(handle), nullptr); }
 
-std::ptrdiff_t read_pipe(NativeHandle handle, NativeHandle event, void* into, std::size_t size) {
+bool has_messages(NativeHandle handle) noexcept {
+  DWORD flags = 0;
+  return ::GetNamedPipeInfo(object(handle), &flags, nullptr, nullptr, nullptr) != 0 &&
+         (flags & PIPE_TYPE_MESSAGE) != 0;
+}
+
+std::ptrdiff_t read_pipe(NativeHandle handle, NativeHandle event, bool by_messages, void* into,
+                         std::size_t size) {
   return through(Call::read, handle, size, [&](std::size_t n) -> std::ptrdiff_t {
     const auto ended = [](DWORD error) {
       return error == ERROR_BROKEN_PIPE || error == ERROR_HANDLE_EOF ||
@@ -194,19 +205,22 @@ std::ptrdiff_t read_pipe(NativeHandle handle, NativeHandle event, void* into, st
       const DWORD error = ::GetLastError();
       return ended(error) ? 0 : failed_with(error);
     }
-    if (there == 0) return errno = EAGAIN, -1;
+    // In front of what comes there may be a message of no bytes, that only a reading takes away.
+    if (there == 0 && !by_messages) return errno = EAGAIN, -1;
+    const DWORD most = there == 0 ? fits(n) : std::min(fits(n), there);
+    const auto taken = [](DWORD bytes) -> std::ptrdiff_t {
+      return bytes == 0 ? (errno = EAGAIN, -1) : static_cast<std::ptrdiff_t>(bytes);
+    };
     OVERLAPPED operation{};
     // An event whose lowest bit is set: no packet.
     operation.hEvent = reinterpret_cast<HANDLE>(event | 1);
     DWORD count = 0;
-    if (::ReadFile(object(handle), into, std::min(fits(n), there), &count, &operation) != 0) {
-      return static_cast<std::ptrdiff_t>(count);
-    }
+    if (::ReadFile(object(handle), into, most, &count, &operation) != 0) return taken(count);
     DWORD error = ::GetLastError();
-    if (error == ERROR_IO_PENDING) {  // another reader was faster
+    if (error == ERROR_IO_PENDING) {  // nothing was there, or another reader was faster
       ::CancelIoEx(object(handle), &operation);
       if (::GetOverlappedResult(object(handle), &operation, &count, TRUE) != 0) {
-        return static_cast<std::ptrdiff_t>(count);
+        return taken(count);
       }
       error = ::GetLastError();
       if (error == ERROR_OPERATION_ABORTED) return errno = EAGAIN, -1;

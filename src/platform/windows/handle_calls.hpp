@@ -23,6 +23,7 @@ struct HandleFacts {
 };
 int facts_of(NativeHandle handle, HandleFacts& facts);
 bool can_read(NativeHandle handle) noexcept;
+bool has_messages(NativeHandle handle) noexcept;  // of its writer's, which may be empty
 
 enum class Instance : std::uint8_t { only, first, next };
 // `access`: PIPE_ACCESS_…; overlapped, not inherited, for programs of this machine.
@@ -45,8 +46,10 @@ std::ptrdiff_t write_pipe(NativeHandle handle, const void* from, std::size_t siz
 int error_of(const OVERLAPPED& operation) noexcept;
 void cancel_all(NativeHandle handle) noexcept;
 
-// What is there, and no packet; EAGAIN: nothing, 0: the end. `event` is for this call alone.
-std::ptrdiff_t read_pipe(NativeHandle handle, NativeHandle event, void* into, std::size_t size);
+// What is there, and no packet; EAGAIN: nothing, 0: the end. `event` is for this call alone;
+// `by_messages`: what has_messages() said.
+std::ptrdiff_t read_pipe(NativeHandle handle, NativeHandle event, bool by_messages, void* into,
+                         std::size_t size);
 
 // --- Children ---
 

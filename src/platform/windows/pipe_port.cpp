@@ -33,7 +33,8 @@ std::size_t gather(std::span<const calls::Part> parts, std::size_t skip,
 
 std::ptrdiff_t OverlappedPipe::recv(void* into, std::size_t size) {
   const NativeHandle event = port_.event();
-  return event == invalid_handle ? -1 : calls::read_pipe(handle_, event, into, size);
+  if (event == invalid_handle) return -1;
+  return calls::read_pipe(handle_, event, by_messages_, into, size);
 }
 
 std::ptrdiff_t OverlappedPipe::send(const calls::Part* parts, std::size_t count) {

@@ -28,7 +28,8 @@ struct Operation : OVERLAPPED {
 // One end of a pipe. Lives until nothing of it is the system's any more.
 class OverlappedPipe {
  public:
-  OverlappedPipe(PipePort& port, NativeHandle handle) noexcept : port_{port}, handle_{handle} {
+  OverlappedPipe(PipePort& port, NativeHandle handle) noexcept
+      : port_{port}, handle_{handle}, by_messages_{calls::has_messages(handle)} {
     read_.owner = write_.owner = this;
   }
   OverlappedPipe(const OverlappedPipe&) = delete;
@@ -60,6 +61,7 @@ class OverlappedPipe {
 
   PipePort& port_;
   const NativeHandle handle_;
+  const bool by_messages_;
   Token token_ = 0;
   std::uint32_t interest_ = want_none;
   bool queued_ = false;  // to be armed

@@ -56,16 +56,13 @@ const char* why_no_pipe(const calls::HandleFacts& facts) noexcept {
   return nullptr;
 }
 
-// \\.\pipe\…, or another machine's.
+// Of this machine: to open another's takes as long as its network likes, and the loop stands still.
 Error check_name(const std::string& name) {
-  const bool starts = name.rfind("\\\\", 0) == 0;
-  const std::size_t after_machine = starts ? name.find('\\', 2) : name.npos;
-  std::string folder = starts && after_machine != name.npos ? name.substr(after_machine, 6) : "";
+  std::string folder = name.substr(0, 9);
   std::transform(folder.begin(), folder.end(), folder.begin(),
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c; });
-  const bool good = folder == "\\pipe\\" && name.size() > after_machine + 6 &&
-                    !to_wide(name).empty();
-  if (good) return {};
+  const bool here = folder == R"(\\.\pipe\)" || folder == R"(\\?\pipe\)";
+  if (here && name.size() > folder.size() && !to_wide(name).empty()) return {};
   return Error::worded(std::make_error_code(std::errc::invalid_argument),
                        "'" + name + R"(' is no pipe's name: those are like \\.\pipe\NAME)");
 }
@@ -74,7 +71,7 @@ std::unique_ptr<Channel> channel_of(IoContext& io, HeldPipe end, Direction direc
                                     bool readable) {
   const PipeCalls of{direction, *end, readable};
   // Whoever has the channel has the pipe.
-  auto made = std::make_unique<SocketChannel<PipeCalls>>(of, io, Socket{end->handle()}, 0);
+  auto made = std::make_unique<SocketChannel<PipeCalls>>(of, io, Socket{end->handle()}, false, 0);
   end.release();
   return made;
 }
@@ -92,8 +89,10 @@ class NamedListener final : public Pipes::Listener, private IoHandler {
   Error start() override {
     if (Error error = check_name(name_)) return error;
     Error error = make_instance(calls::Instance::first, waiting_);
-    // That is how Windows says that another program has this name.
-    if (error == std::errc::permission_denied) return os_error(EADDRINUSE, context());
+    // That is how Windows says that another program has this name, and all that it wants of it.
+    if (error == std::errc::permission_denied || error == std::errc::device_or_resource_busy) {
+      return os_error(EADDRINUSE, context());
+    }
     return error ? error : watch(*waiting_, ticket_);
   }
 
@@ -191,11 +190,11 @@ class WindowsPipes final : public Pipes {
 bool PipeCalls::reader_has_gone(NativeHandle handle) const {
   // What comes the other way is nobody's; its end is the reader's going.
   std::byte nobodys[4096];
-  std::ptrdiff_t count;
-  do {
-    count = recv(handle, nobodys, sizeof nobodys);
-  } while (count > 0);
-  return count == 0 || !calls::would_block(errno);
+  for (int i = 0; i < 64; ++i) {  // what comes faster than it is read is there next time
+    const std::ptrdiff_t count = recv(handle, nobodys, sizeof nobodys);
+    if (count <= 0) return count == 0 || !calls::would_block(errno);
+  }
+  return false;
 }
 
 Error make_pipe_pair(TheirEnd theirs_is, bool theirs_overlapped, Pipe& ours, Pipe& theirs) {

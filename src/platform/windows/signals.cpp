@@ -65,7 +65,9 @@ class ConsoleSignals final : public Signals {
     const std::lock_guard lock{mutex};
     box_->want_no_more(number);
     if (SignalMailbox::wanted_by_all(this_process) != 0 || ending.load()) return;
-    if (calls::console_handler(&on_event, false) == 0) registered = false;
+    // It fails if a new console has taken ours away: then it is not there either.
+    static_cast<void>(calls::console_handler(&on_event, false));
+    registered = false;
   }
 
   std::uint64_t fetch() noexcept override { return box_ == nullptr ? 0 : box_->fetch(); }

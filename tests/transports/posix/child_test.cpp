@@ -6,8 +6,12 @@
 #include "support/sockets.hpp"
 
 #include <fcntl.h>
+#include <poll.h>
 #ifdef __linux__
+#include <sched.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
 #endif
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -555,6 +559,202 @@ TEST_CASE("a slow start does not hold up the loop", "[T-176]") {
   CHECK(ran);
   ::close(gate[0]);
   ::close(gate[1]);
+}
+
+TEST_CASE("what is cancelled before its start began is not started", "[T-176]") {
+  World world;
+  const std::size_t descriptors = open_descriptors();
+  Calls calls;
+  std::atomic<bool> open{false};
+  std::atomic<int> begun{0};
+  // All that start at once stand still there.
+  calls.on_call = [&](Call call, ferry::NativeHandle) {
+    if (call != Call::spawn) return 0;
+    ++begun;
+    open.wait(false);
+    return EAGAIN;
+  };
+  std::vector<ferry::Future<ferry::Subprocess<ChildRecorder>>> starting;
+  const std::vector<std::string> argv{child_tool, "exit", "0"};
+  for (int i = 0; i < 40; ++i) {
+    starting.push_back(world.loop.create_task(world.loop.subprocess_exec(recorder, argv)));
+  }
+  const int at_once = ferry::internal::features.pipe2 ? 16 : 1;
+  world.run_until([&] { return begun == at_once; });
+  for (auto& one : starting) one.cancel();
+  world.settle();
+  open = true;
+  open.notify_all();
+  world.run_until([&] { return open_descriptors() == descriptors; });
+  auto last = world.loop.create_task(world.loop.subprocess_exec(recorder, argv));
+  world.run_until([&] { return last.done(); });
+  CHECK(last.exception() != nullptr);
+  CHECK(begun == at_once + 1);
+}
+
+TEST_CASE("each child of many has what the loop's thread had at the call", "[T-174]") {
+#ifdef __linux__
+  cpu_set_t all, one;
+  REQUIRE(::sched_getaffinity(0, sizeof all, &all) == 0);
+  if (CPU_COUNT(&all) < 2) return skip("there is one CPU only");
+  CPU_ZERO(&one);
+  for (int i = 0; CPU_COUNT(&one) == 0; ++i) {
+    if (CPU_ISSET(i, &all)) CPU_SET(i, &one);
+  }
+  World world;
+  std::vector<std::shared_ptr<ChildRecorder>> protocols;
+  std::vector<ferry::Future<ferry::Subprocess<ChildRecorder>>> starting;
+  const std::vector<std::string> argv{"/usr/bin/nproc"};
+  const auto start_some = [&] {
+    for (int i = 0; i < 40; ++i) {
+      auto& protocol = protocols.emplace_back(recorder());
+      starting.push_back(world.loop.create_task(
+          world.loop.subprocess_exec([protocol] { return protocol; }, argv)));
+    }
+    world.turn();
+  };
+  start_some();
+  REQUIRE(::sched_setaffinity(0, sizeof one, &one) == 0);
+  start_some();
+  REQUIRE(::sched_setaffinity(0, sizeof all, &all) == 0);
+  world.run_until([&] {
+    return std::all_of(protocols.begin(), protocols.end(), [](auto& child) { return child->lost; });
+  });
+  for (std::size_t i = 0; i < protocols.size(); ++i) {
+    CHECK(std::atoi(protocols[i]->data[1].c_str()) == (i < 40 ? CPU_COUNT(&all) : 1));
+  }
+#else
+  skip("only Linux has CPUs of a thread");
+#endif
+}
+
+TEST_CASE("children that end with their parent live as long as it does", "[T-174]") {
+#ifdef __linux__
+  World world;
+  const std::string helper = "/usr/bin/setpriv";
+  if (!std::filesystem::exists(helper)) return skip("there is no setpriv");
+  const std::size_t count = 30;
+  std::vector<std::shared_ptr<ChildRecorder>> protocols(count);
+  for (auto& protocol : protocols) protocol = recorder();
+  const auto null = ferry::Stdio::null();
+  run_many(world, protocols, {helper, "--pdeathsig", "KILL", "/bin/cat"},
+           {.out = null, .err = null});
+  for (const auto& protocol : protocols) CHECK(protocol->code == 0);
+#else
+  skip("only Linux takes a thread's end for a parent's");
+#endif
+}
+
+TEST_CASE("a forked process that drops its copy of a loop does no harm to the first", "[T-173]") {
+  World world;
+  auto loop = std::make_unique<ferry::Loop>(backend());
+  const auto protocol = recorder();
+  auto child = loop->run_until_complete(loop->subprocess_exec(
+      [&] { return protocol; }, std::vector<std::string>{child_tool, "cat"}));
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  std::string heard;
+  loop->add_reader(ends[0], [&] {
+    char byte;
+    if (::read(ends[0], &byte, 1) == 1) heard += byte;
+    loop->remove_reader(ends[0]);
+  });
+  const pid_t fork = ::fork();
+  if (fork == 0) {
+    loop.reset();
+    ::_exit(0);
+  }
+  int status = -1;
+  REQUIRE(::waitpid(fork, &status, 0) == fork);
+  CHECK(status == 0);
+  REQUIRE(::write(ends[1], "x", 1) == 1);
+  child.transport->stdin_pipe()->close();
+  while (!protocol->lost || heard.empty()) {
+    loop->call_soon([&] { loop->stop(); });
+    loop->run_forever();
+  }
+  CHECK(protocol->code == 0);
+  CHECK(heard == "x");
+  ::close(ends[0]);
+  ::close(ends[1]);
+  child.transport.reset();
+  loop.reset();
+}
+
+TEST_CASE("a tracer that keeps a child's end to itself does not hold up the loop", "[T-171]") {
+#ifdef __linux__
+  World world;
+  const Started child = start_tool(world, {"cat"});
+  int ready[2], over[2];
+  REQUIRE(::pipe(ready) == 0);
+  REQUIRE(::pipe(over) == 0);
+  const pid_t tracer = ::fork();
+  char byte = 0;
+  if (tracer == 0) {
+    ::close(over[1]);
+    const bool can = ::ptrace(PTRACE_SEIZE, child.transport->get_pid(), nullptr, nullptr) == 0;
+    static_cast<void>(::write(ready[1], can ? "y" : "n", 1));
+    static_cast<void>(::read(over[0], &byte, 1));
+    ::_exit(0);
+  }
+  REQUIRE(::read(ready[0], &byte, 1) == 1);
+  if (byte == 'y') {
+    child.transport->kill();
+    // It shows as ended, and cannot be reaped.
+    const auto pidfd =
+        static_cast<int>(::syscall(SYS_pidfd_open, child.transport->get_pid(), 0));
+    pollfd end{pidfd, POLLIN, 0};
+    CHECK(::poll(&end, 1, -1) == 1);
+    ::close(pidfd);
+    world.settle();
+    CHECK_FALSE(child.protocol->exited);
+  }
+  ::close(over[1]);
+  if (byte != 'y') child.transport->kill();
+  REQUIRE(::waitpid(tracer, nullptr, 0) == tracer);
+  run_to_end(world, child);
+  CHECK(child.protocol->code == -SIGKILL);
+  for (const int fd : {ready[0], ready[1], over[0]}) ::close(fd);
+  if (byte != 'y') skip("no process may be traced here");
+#else
+  skip("only Linux keeps an end from the parent that long");
+#endif
+}
+
+TEST_CASE("a child is signalled also where filters know the older call only", "[T-170]") {
+  World world;
+  const Started child = start_tool(world, {"cat"});
+  Calls calls;
+  calls.fail(Call::kill, EPERM, 1);  // of two, where there are two
+  if (ferry::internal::features.pidfd) {
+    child.transport->kill();
+  } else {
+    CHECK_THROWS_AS(child.transport->kill(), ferry::OsError);
+    child.transport->kill();
+  }
+  run_to_end(world, child);
+  CHECK(child.protocol->code == -SIGKILL);
+}
+
+TEST_CASE("a user's database that cannot be asked says why", "[T-164]") {
+  World world;
+  if (::geteuid() != 0) return skip("only root can become somebody else");
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  const auto error = [&] {
+    ferry::Pipe highest{::dup(0)};
+    rlimit none = before;
+    none.rlim_cur = static_cast<rlim_t>(highest.fileno());
+    highest.close();
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+    const auto inherit = ferry::Stdio::inherit();
+    auto failed = error_of(world, world.loop.subprocess_exec(
+        recorder, {"/bin/true"}, {.in = inherit, .out = inherit, .err = inherit, .user = "daemon"}));
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+    return failed;
+  }();
+  CHECK(error == std::errc::too_many_files_open);
+  CHECK(error.what() == "start /bin/true: user daemon: too many open files");
 }
 
 TEST_CASE("starting a child copies nothing of its parent", "[T-176]") {

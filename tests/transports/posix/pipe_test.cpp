@@ -116,6 +116,29 @@ TEST_CASE("the other side of a terminal that goes is the end of input", "[T-156]
   CHECK(reading.protocol->story() == "made data:13 eof lost");
 }
 
+TEST_CASE("a handle is free again as soon as its transport has closed it", "[T-159]") {
+  World world;
+  ferry::PipePair first = ferry::make_pipe();
+  const auto number = first.read.fileno();
+  auto protocol = std::make_shared<Recorder>();
+  std::optional<ferry::Future<ferry::ReadPipe<Recorder>>> second;
+  ferry::PipePair next;
+  protocol->on_made = [&] {
+    protocol->transport->close();
+    next = ferry::make_pipe();
+    CHECK(next.read.fileno() == number);
+    second = world.loop.create_task(
+        world.loop.connect_read_pipe(ferry::make<Recorder>, std::move(next.read)));
+  };
+  auto reading = read_end(world, std::move(first.read), protocol);
+  world.run_until([&] { return protocol->lost && second->done(); });
+  auto made = second->take_result();
+  put_all(next.write, "hello");
+  world.run_until([&] { return made.protocol->received == "hello"; });
+  made.transport->close();
+  world.run_until([&] { return made.protocol->lost; });
+}
+
 TEST_CASE("one terminal is read and written by two transports", "[T-156][T-159]") {
   World world;
   Terminal terminal;
