@@ -417,9 +417,9 @@ class FERRY_API Loop {
   // std::invalid_argument at the call.
   // A new thread starts it, so a slow start does not hold up the loop (T-176); while 16 are slow
   // others wait for one of them. That thread has what this one has now, and so has the child: nice,
-  // CPUs, capabilities, namespaces (T-174). On Linux it stays until the child has been reaped, since
-  // it is the parent for whose end PR_SET_PDEATHSIG waits. Who cancels a start that waits for its
-  // turn has nothing started.
+  // CPUs, capabilities, namespaces (T-174). On Linux it stays until the child has been reaped: it
+  // is the parent for whose end PR_SET_PDEATHSIG waits. Who cancels a start that waits for its turn
+  // has nothing started.
   // The child has an empty signal mask, every signal at its default, and of our handles only what
   // the options say (T-165, T-172). Its streams are pipes unless the options say otherwise: what
   // nobody reads holds it up when 64 KiB or so are there. (asyncio's have the parent's.)

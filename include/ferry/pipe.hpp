@@ -48,7 +48,7 @@ class FERRY_API Pipe {
 
 // The two ends of a new pipe, for the calls above, or for children (Stdio::handle()): they block,
 // until a transport takes them over, and are not inherited. (On Windows both are for overlapped
-// I/O.) Throws OsError.
+// I/O, which programs do not expect of their streams.) Throws OsError.
 struct PipePair {
   Pipe read;
   Pipe write;

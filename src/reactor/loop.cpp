@@ -202,8 +202,8 @@ void LoopCore::unwatch(Ticket& ticket, bool closing) noexcept {
   Watch* const watch = find(ticket);
   ticket = {};
   if (watch == nullptr) return;
-  // By level, a duplicate that somebody holds would go on to be reported. When the loop ends, nobody
-  // looks any more; and in a process that was forked, what this loop removed would be the parent's.
+  // By level, a duplicate that somebody holds would go on to be reported. When the loop ends,
+  // nobody looks any more; and in a forked process, what this loop removed would be the parent's.
   if (watch->handle != invalid_handle) {
     const bool by_itself = (closing && watch->trigger == Trigger::edge) || closed_;
     parts_->selector->remove(watch->handle, by_itself);

@@ -111,7 +111,8 @@ void find_user(const SpawnSpec& spec, StartPlan& plan) {
   passwd entry{};
   std::vector<char> room;
   plan.user = as_number(spec.user);
-  const bool known = look_up(spec.in_start() + "user " + spec.user, entry, room, [&](auto... where) {
+  const std::string context = spec.in_start() + "user " + spec.user;
+  const bool known = look_up(context, entry, room, [&](auto... where) {
     return plan.user ? ::getpwuid_r(*plan.user, where...)
                      : ::getpwnam_r(spec.user.c_str(), where...);
   });
@@ -147,7 +148,8 @@ void find_group(const SpawnSpec& spec, StartPlan& plan) {
   if (plan.group) return;
   group entry{};
   std::vector<char> room;
-  const bool known = look_up(spec.in_start() + "group " + spec.group, entry, room, [&](auto... where) {
+  const std::string context = spec.in_start() + "group " + spec.group;
+  const bool known = look_up(context, entry, room, [&](auto... where) {
     return ::getgrnam_r(spec.group.c_str(), where...);
   });
   if (!known) nobody(spec, "group", spec.group);

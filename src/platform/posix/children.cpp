@@ -351,8 +351,8 @@ bool is_descriptor(NativeHandle handle) { return handle >= 0 && std::in_range<in
 
 // The starts of one loop, each in a new thread: that has what the loop's thread has just now, and
 // so has the child (nice, CPUs, capabilities, namespaces, filters of system calls). Held by the
-// threads as well, which may outlive the loop: a start that hangs (a file on a network that is gone)
-// does not hold up anybody's end.
+// threads as well, which may outlive the loop: a start that hangs (a file on a network that is
+// gone) does not hold up anybody's end.
 class Starts : public std::enable_shared_from_this<Starts> {
  public:
   void add(std::shared_ptr<Job> job) {

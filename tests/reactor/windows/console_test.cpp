@@ -58,6 +58,17 @@ TEST_CASE("ferry takes a console event only if it is asked to, and gives it back
   CHECK(calls.count(Call::sigaction) == 4);
 }
 
+TEST_CASE("a handler that a new console took away is put in its place again", "[A-034][S-088]") {
+  World world;
+  Calls calls;
+  world.loop.add_signal_handler(SIGINT, [] {});
+  calls.fail(Call::sigaction, EINVAL, 1);  // it is not there
+  CHECK(world.loop.remove_signal_handler(SIGINT));
+  const long before = calls.count(Call::sigaction);
+  world.loop.add_signal_handler(SIGINT, [] {});
+  CHECK(calls.count(Call::sigaction) == before + 1);
+}
+
 TEST_CASE("what is no console event cannot be caught", "[A-034][C-22][T-181]") {
   World world;
   for (const int number : {0, -1, 64, 65, 1000, SIGSEGV}) {

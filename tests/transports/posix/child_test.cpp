@@ -736,27 +736,6 @@ TEST_CASE("a child is signalled also where filters know the older call only", "[
   CHECK(child.protocol->code == -SIGKILL);
 }
 
-TEST_CASE("a user's database that cannot be asked says why", "[T-164]") {
-  World world;
-  if (::geteuid() != 0) return skip("only root can become somebody else");
-  rlimit before{};
-  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
-  const auto error = [&] {
-    ferry::Pipe highest{::dup(0)};
-    rlimit none = before;
-    none.rlim_cur = static_cast<rlim_t>(highest.fileno());
-    highest.close();
-    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
-    const auto inherit = ferry::Stdio::inherit();
-    auto failed = error_of(world, world.loop.subprocess_exec(
-        recorder, {"/bin/true"}, {.in = inherit, .out = inherit, .err = inherit, .user = "daemon"}));
-    REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
-    return failed;
-  }();
-  CHECK(error == std::errc::too_many_files_open);
-  CHECK(error.what() == "start /bin/true: user daemon: too many open files");
-}
-
 TEST_CASE("starting a child copies nothing of its parent", "[T-176]") {
   World world;
   if (!ferry::internal::features.shared_start) return skip("children begin in a copy here");

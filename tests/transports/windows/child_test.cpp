@@ -122,7 +122,8 @@ TEST_CASE("batch files are refused, because nothing quotes their arguments safel
   World world;
   const std::string name =
       GENERATE(as<std::string>{}, "run.bat", "run.cmd", "RUN.BAT", "C:\\folder\\run.Cmd",
-               "run.bat ", "run.bat.", "run.cmd . .", "./run.bat");
+               "run.bat ", "run.bat.", "run.cmd . .", "./run.bat", "run.bat\\.", "folder/run.cmd/.",
+               "run.bat\\other\\..");
   const auto why = thrown_by<std::invalid_argument>(
       [&] { return world.loop.subprocess_exec(nobody, {name, "argument"}); });
   CHECK_THAT(why, Contains("is a batch file"));
@@ -178,7 +179,7 @@ TEST_CASE("a child's variables are one block, sorted", "[T-174]") {
 
 TEST_CASE("a program is looked for like on other systems", "[A-029]") {
   CHECK(candidates_of("tool", "C:\\a;C:\\b\\") ==
-        Words{"C:\\a\\tool.exe", "C:\\a\\tool", "C:\\b\\tool.exe", "C:\\b\\tool"});
+        Words{"C:\\a\\tool.exe", "C:\\b\\tool.exe", "C:\\a\\tool", "C:\\b\\tool"});
   CHECK(candidates_of("tool.x", ";\"C:\\with;quote\"") ==
         Words{"C:\\with\\tool.x", "C:\\with\\tool.x.exe", "quote\\tool.x", "quote\\tool.x.exe"});
   CHECK(candidates_of(".\\tool", "C:\\a") == Words{".\\tool.exe", ".\\tool"});

@@ -217,7 +217,8 @@ TEST_CASE("a client waits while all instances of a name are taken", "[A-048]") {
 TEST_CASE("what is no pipe's name is refused", "[A-048]") {
   World world;
   const std::string name = GENERATE(as<std::string>{}, "ferry", R"(\\.\pipe\)", R"(\\.\COM1)",
-                                    R"(C:\pipe\x)", "\\\\.\\pipe\\\xff");
+                                    R"(C:\pipe\x)", "\\\\.\\pipe\\\xff",
+                                    R"(\\another-machine\pipe\x)");
   const auto connecting =
       error_of(world, world.loop.create_pipe_connection(ferry::make<Recorder>, name));
   CHECK(connecting == std::errc::invalid_argument);
@@ -381,6 +382,25 @@ TEST_CASE("a handle that may only be written tells of its reader's end when it w
   writing.transport->write("nobody");
   world.run_until([&] { return writing.protocol->lost; });
   CHECK(writing.protocol->reason == std::errc::broken_pipe);
+}
+
+TEST_CASE("empty messages of a server are passed over", "[A-048]") {
+  World world;
+  const std::string name = new_name();
+  ferry::Pipe server = serve_plainly(name, PIPE_ACCESS_DUPLEX, PIPE_TYPE_MESSAGE);
+  auto client = connect(world, name);
+  CHECK(put(server, "one"));
+  CHECK(put(server, ""));
+  CHECK(put(server, "two"));
+  CHECK(put(server, ""));
+  world.run_until([&] { return client.protocol->received == "onetwo"; });
+  world.settle();  // which ends: nothing is ready for ever
+  CHECK(put(server, ""));
+  CHECK(put(server, "three"));
+  CHECK(put(server, ""));
+  server.close();
+  world.run_until([&] { return client.protocol->lost; });
+  CHECK(client.protocol->received == "onetwothree");
 }
 
 TEST_CASE("what comes the other way of a write pipe is dropped", "[T-152]") {
