@@ -1,6 +1,7 @@
 // Every system call of the POSIX platform, in one table.
 #pragma once
 
+#include "platform/poller.hpp"
 #include "platform/posix/features.hpp"
 #include "platform/sockets/hook.hpp"
 
@@ -223,6 +224,18 @@ inline int unlink(const char* path) {
 
 inline int poll(pollfd* set, nfds_t count, int timeout) {
   return through(Call::poll, -1, 0, [&](std::size_t) { return ::poll(set, count, timeout); });
+}
+// What shows at a handle that is read, as readiness.
+inline std::uint32_t look(NativeHandle handle) {
+#ifdef POLLRDHUP
+  constexpr short ends = POLLHUP | POLLERR | POLLRDHUP;
+#else
+  constexpr short ends = POLLHUP | POLLERR;
+#endif
+  pollfd end{static_cast<int>(handle), static_cast<short>(POLLIN | ends), 0};
+  const int count = calls::poll(&end, 1, 0);
+  if (count <= 0) return count == 0 ? 0u : std::uint32_t{ready_read};
+  return (end.revents & ends) == 0 ? std::uint32_t{ready_read} : ready_read | ready_hint;
 }
 int pipe(int* pair, Blocking blocking = Blocking::no);
 // The same, but only our end does not block: 0 is the one that is read.

@@ -119,7 +119,10 @@ class PosixChild final : public Child, private IoHandler {
     if (running_ && io_ == nullptr) signal_now(SIGKILL);
     if (pidfd_) pidfd_.close();
     if (!running_ || !is_ours() || reap(pid_, WNOHANG)) return;
-    auto reap_it = [pid = pid_, until_then = std::move(parent_)] { reap(pid, 0); };
+    auto reap_it = [pid = pid_, until_then = std::move(parent_)] {
+      static_cast<void>(until_then);
+      reap(pid, 0);
+    };
     if (wait_in_thread(pid_, std::move(reap_it)) != 0) unreaped.get().add(pid_);
   }
 
@@ -359,7 +362,7 @@ class Starts : public std::enable_shared_from_this<Starts> {
     const auto parent = std::make_shared<Parent>();
     const std::lock_guard lock{mutex_};
     const int error = calls::start_thread(
-        [self = shared_from_this(), job, parent] { self->run(job, parent); });
+        [self = shared_from_this(), job, parent]() mutable { self->run(std::move(job), parent); });
     if (error == 0) {
       ++threads_;
     } else if (threads_ > 0) {

@@ -43,6 +43,7 @@ class PipeCalls {
   std::ptrdiff_t recv(NativeHandle handle, void* into, std::size_t size) const;
   std::ptrdiff_t send(NativeHandle handle, const void* from, std::size_t size) const;
   std::ptrdiff_t sendmsg(NativeHandle handle, Part* parts, std::size_t count) const;
+  static std::uint32_t look(NativeHandle handle) { return calls::look(handle); }
   int shut_write(NativeHandle) const noexcept { return 0; }  // the transport closes instead
   int close(NativeHandle handle) const;
 

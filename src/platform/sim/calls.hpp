@@ -160,6 +160,12 @@ class SimCalls {
     return socket != nullptr && (World::state_of(*socket) & ready_hint) != 0;
   }
 
+  std::uint32_t look(NativeHandle handle) const {
+    const SimSocket* const socket = world_->find(handle);
+    return socket == nullptr ? ready_read | ready_hint
+                             : World::state_of(*socket) & (ready_read | ready_hint);
+  }
+
   int stat(const char* path, calls::FileFacts& facts) const {
     facts.is_socket = true;
     facts.inode = world_->path_number(path);

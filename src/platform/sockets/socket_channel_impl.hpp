@@ -135,8 +135,12 @@ bool SocketChannel<Calls>::read_once(std::size_t& share) {
     io_.again(ticket_, ready_read);  // after bytes the end has a turn of its own
     return false;
   }
-  const bool trusted = short_is_all_ || !io_.edge_triggered();
-  if (size < into.size() && trusted && !hint_ && !calls().was_cut()) readable_ = false;
+  if (size < into.size() && !hint_ && !calls().was_cut()) {
+    const bool trusted = short_is_all_ || !io_.edge_triggered();
+    const std::uint32_t there = trusted ? 0u : calls().look(handle_);
+    readable_ = (there & ready_read) != 0;
+    hint_ = (there & ready_hint) != 0;
+  }
   owner_->bytes_read(size);
   if (size == 0 || handle_ == invalid_handle) return false;
   share -= std::min(share, size);

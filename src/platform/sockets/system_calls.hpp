@@ -32,6 +32,7 @@ struct SystemCalls {
   static constexpr auto* accept = calls::accept;
   static constexpr auto* connect = calls::connect;
   static constexpr auto* recv = calls::recv;
+  static constexpr auto* look = calls::look;
   static constexpr auto* send = calls::send;
   static constexpr auto* sendmsg = calls::sendmsg;
   static constexpr auto* shut_write = calls::shut_write;

@@ -3,6 +3,7 @@
 // Windows' errors become errno values, which is what sockets/ knows and what users compare with.
 #pragma once
 
+#include "platform/poller.hpp"
 #include "platform/sockets/hook.hpp"
 
 #include "platform/windows/system.hpp"
@@ -76,6 +77,7 @@ int share_port(NativeHandle handle);  // there is no such thing: ENOPROTOOPT
 int socket_pair(NativeHandle (&pair)[2]);
 // Whether a stream that has no peer (any more) once had one.
 bool has_ended(NativeHandle handle);
+inline std::uint32_t look(NativeHandle) noexcept { return ready_read; }  // it may be there
 
 int look_up(const char* host, const char* service, const AddrInfo* hints, AddrInfo** out);
 inline void free_addresses(AddrInfo* list) noexcept { ::FreeAddrInfoW(list); }

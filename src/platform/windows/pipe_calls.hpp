@@ -41,6 +41,7 @@ class PipeCalls {
   std::ptrdiff_t sendmsg(NativeHandle, Part* parts, std::size_t count) const {
     return end_->send(parts, count);
   }
+  static std::uint32_t look(NativeHandle handle) noexcept { return calls::look(handle); }
   int shut_write(NativeHandle) const noexcept { return 0; }  // the transport closes instead
   int close(NativeHandle) const noexcept {
     end_->port().release(*end_);

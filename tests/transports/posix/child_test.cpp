@@ -721,7 +721,7 @@ TEST_CASE("a tracer that keeps a child's end to itself does not hold up the loop
 #endif
 }
 
-TEST_CASE("a child is signalled also where filters know the older call only", "[T-170]") {
+TEST_CASE("a child is signalled also where filters know the older call only", "[S-050]") {
   World world;
   const Started child = start_tool(world, {"cat"});
   Calls calls;
