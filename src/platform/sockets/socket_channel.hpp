@@ -22,7 +22,7 @@ class SocketChannel final : public Channel, private IoHandler, private Calls {
   // `short_is_all`: a read that does not fill its buffer has taken all that was there. So it is
   // with TCP (but for urgent data, which comes as a hint), not where there are borders in between:
   // lines of a terminal, descriptors among a Unix socket's bytes, messages. By edges one has to
-  // look there. `died`: an errno that the socket has told already, and will not tell again; 0: none.
+  // look there. `died`: an errno that the socket has told already and tells no more; 0: none.
   SocketChannel(const Calls& calls, IoContext& io, Socket socket, bool short_is_all,
                 int died) noexcept
       : Calls{calls}, io_{io}, handle_{socket.detach()}, short_is_all_{short_is_all},
