@@ -779,6 +779,13 @@ TEST_CASE("who starts another user's child keeps its own rights", "[T-174]") {
   const int before = ::prctl(PR_GET_DUMPABLE);
   CHECK(said(world, "id -u", {.user = "nobody"}) == "65534\n");
   CHECK(::prctl(PR_GET_DUMPABLE) == before);
+  {  // who may not set groups cannot be in one alone, and is told so
+    Calls calls;
+    calls.fail(Call::setgroups, EPERM);
+    const auto error = error_of(world, world.loop.subprocess_exec(
+                                           recorder, {child_tool, "cat"}, {.group = "4321"}));
+    CHECK(error == std::errc::operation_not_permitted);
+  }
 #else
   skip("only Linux has what could be lost");
 #endif
