@@ -1,6 +1,7 @@
 // Unix sockets for datagrams: names and none, queues that block, datagrams larger than UDP's.
 #include "support/calls.hpp"
 #include "support/datagrams.hpp"
+#include "support/posix/descriptors.hpp"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -174,20 +175,7 @@ TEST_CASE("a peer cannot put descriptors into this process", "[A-026]") {
   auto made = world.run(world.loop.create_datagram_endpoint(
       [&] { return protocol; }, std::move(pair.ours), {.packet_info = true}));
   const std::size_t before = open_descriptors();
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  char byte = 'x';
-  iovec part{&byte, 1};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* const header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  *reinterpret_cast<int*>(CMSG_DATA(header)) = static_cast<int>(pair.theirs.fileno());
-  REQUIRE(::sendmsg(static_cast<int>(pair.theirs.fileno()), &message, 0) == 1);
+  send_with_descriptor(static_cast<int>(pair.theirs.fileno()), "x");
   world.run_until([&] { return protocol->datagrams.size() == 1; });
   CHECK(open_descriptors() == before);
   made.transport->abort();

@@ -1,15 +1,13 @@
 // Reads that do not fill their buffer though there is more: what a system keeps apart.
-#include "support/calls.hpp"
 #include "support/pipes.hpp"
+#include "support/posix/descriptors.hpp"
 #include "support/sockets.hpp"
 
 #include <fcntl.h>
 #include <sys/socket.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <cstdlib>
-#include <cstring>
 
 using namespace test;
 
@@ -20,23 +18,6 @@ int number(const ferry::Pipe& pipe_end) { return static_cast<int>(pipe_end.filen
 
 void say(int to, std::string_view text, int flags = 0) {
   REQUIRE(::send(to, text.data(), text.size(), flags) == static_cast<ssize_t>(text.size()));
-}
-
-// `text` with a descriptor beside it.
-void say_with_descriptor(int to, std::string_view text) {
-  iovec part{const_cast<char*>(text.data()), text.size()};
-  alignas(cmsghdr) char room[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = room;
-  message.msg_controllen = sizeof room;
-  cmsghdr* const head = CMSG_FIRSTHDR(&message);
-  head->cmsg_level = SOL_SOCKET;
-  head->cmsg_type = SCM_RIGHTS;
-  head->cmsg_len = CMSG_LEN(sizeof(int));
-  std::memcpy(CMSG_DATA(head), &to, sizeof to);
-  REQUIRE(::sendmsg(to, &message, 0) == static_cast<ssize_t>(text.size()));
 }
 
 struct SocketPair {
@@ -73,7 +54,7 @@ TEST_CASE("bytes behind a descriptor that a Unix socket's peer sends are read", 
   SocketPair pair{SOCK_STREAM};
   REQUIRE(pair.ours);
   say(number(pair.theirs), "abc");
-  say_with_descriptor(number(pair.theirs), "def");
+  send_with_descriptor(number(pair.theirs), "def");
   say(number(pair.theirs), "ghi");
   SECTION("as a pipe") {
     auto reading = read_end(world, std::move(pair.ours));
@@ -125,7 +106,7 @@ TEST_CASE("the end has a turn of its own, after what the bytes before it set in 
   protocol->on_data = [&] { world.loop.call_soon([&] { order += "callback "; }); };
   protocol->on_eof = [&] { order += "eof"; };
   say(number(pair.theirs), "abc");
-  say_with_descriptor(number(pair.theirs), "def");
+  send_with_descriptor(number(pair.theirs), "def");
   auto reading = read_end(world, std::move(pair.ours), protocol);
   world.run_until([&] { return protocol->received == "abcdef"; });
   pair.theirs.close();
